@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs the Debian packages Tombolo is built or tested with, where they are missing.
+# usage: install-dependencies.sh build|test|bench|demo|kubernetes ...
+set -euo pipefail
+
+build=(clang llvm libbpf-dev libelf-dev linux-libc-dev gcc libc6-dev bpftool iproute2 git)
+demo=(iproute2 iputils-ping curl)
+test=(tcpdump ethtool nftables iptables iperf3 netcat-openbsd socat jq procps util-linux
+  containernetworking-plugins frr bird2 gobgpd)
+bench=(wrk nginx-light iperf3 containernetworking-plugins iptables)
+kubernetes=(containerd podman runc busybox-static)
+
+wanted=()
+for group in "$@"; do
+  case $group in
+    build) wanted+=("${build[@]}") ;;
+    demo) wanted+=("${build[@]}" "${demo[@]}") ;;
+    test) wanted+=("${build[@]}" "${demo[@]}" "${test[@]}") ;;
+    bench) wanted+=("${build[@]}" "${test[@]}" "${bench[@]}") ;;
+    kubernetes) wanted+=("${build[@]}" "${kubernetes[@]}") ;;
+    *) echo "install-dependencies.sh: there is no group '$group'" >&2; exit 2 ;;
+  esac
+done
+
+missing=()
+for package in "${wanted[@]}"; do
+  dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+if [[ $EUID -ne 0 ]]; then
+  echo "install-dependencies.sh: run as root once, or install: ${missing[*]}" >&2
+  exit 1
+fi
+echo "install-dependencies.sh: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# No daemon may start by itself: the tests start their own, in their own namespaces.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

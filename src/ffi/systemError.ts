@@ -1,0 +1,31 @@
+import { constants } from 'node:os';
+
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** The symbolic name of an errno value, `E524` for one that libc has no name for. */
+export function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? `E${errno}`;
+}
+
+/**
+ * A system call that failed. Callers branch on {@link code}; the message names the call and its object:
+ * `Cannot <call>: <errno name> (<detail>)`.
+ */
+export class SystemError extends Error {
+  override readonly name = 'SystemError';
+  /** The symbolic errno: `ENOENT`. */
+  readonly code: string;
+  /** The positive errno value. */
+  readonly errno: number;
+
+  constructor(what: string, errno: number, detail?: string) {
+    super(`Cannot ${what}: ${errnoName(errno)}${detail ? ` (${detail})` : ''}`);
+    this.errno = errno;
+    this.code = errnoName(errno);
+  }
+}
+
+/** Whether `error` carries one of these symbolic errno codes; Node's own errors count too. */
+export function hasCode(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+}
