@@ -1,0 +1,35 @@
+import { Command } from 'commander';
+import { type Finding, judgeAll } from '../preflight/checks.ts';
+import { collectFacts } from '../preflight/facts.ts';
+
+const MARKS = { ok: 'ok  ', warn: 'WARN', fail: 'FAIL' } as const;
+
+/** `tombolo preflight`: what this node lacks, and how to mend it. Exits 1 if something is missing that is needed. */
+export function preflightCommand(): Command {
+  return new Command('preflight')
+    .description('say what this node lacks and how to mend it')
+    .option(
+      '--cni-conf <dir>',
+      'where the container runtime looks for network configurations',
+      '/etc/cni/net.d',
+    )
+    .option('--nodes <count>', 'how many nodes the cluster has, for limits that grow with it', Number)
+    .option('-o, --output <format>', 'text or json', 'text')
+    .action((options: { cniConf: string; nodes?: number; output: string }) => {
+      const findings = judgeAll(collectFacts(options.cniConf, options.nodes));
+      process.stdout.write(
+        options.output === 'json' ? `${JSON.stringify(findings, null, 2)}\n` : asText(findings),
+      );
+      process.exitCode = findings.some(({ verdict }) => verdict.status === 'fail') ? 1 : 0;
+    });
+}
+
+function asText(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ name }) => name.length));
+  return findings
+    .flatMap(({ name, why, verdict }) => {
+      const line = `${MARKS[verdict.status]}  ${name.padEnd(width)}  ${verdict.found}\n`;
+      return verdict.status === 'ok' ? [line] : [line, `      ${why}.\n      Mend: ${verdict.mend}\n`];
+    })
+    .join('');
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { atLeast, judgeAll } from './checks.ts';
+import type { Facts } from './facts.ts';
+
+const HEALTHY: Facts = {
+  kernel: '6.8.0-31-generic',
+  node: 'v20.11.1',
+  arch: 'x64',
+  root: true,
+  memoryBytes: 8 * 1024 ** 3,
+  mounts: new Map([
+    ['bpf', ['/sys/fs/bpf']],
+    ['cgroup2', ['/sys/fs/cgroup']],
+  ]),
+  sysctls: new Map([
+    ['net/ipv4/ip_forward', '1'],
+    ['net/ipv6/conf/all/forwarding', '1'],
+    ['net/ipv4/conf/all/rp_filter', '2'],
+    ['net/ipv4/neigh/default/gc_thresh3', '1024'],
+    ['net/core/bpf_jit_enable', '1'],
+    ['kernel/unprivileged_bpf_disabled', '2'],
+    ['user/max_net_namespaces', '65536'],
+  ]),
+  libbpf: '/usr/lib/x86_64-linux-gnu/libbpf.so.1',
+  neighbours: 3,
+  clusterNodes: 20,
+  earlierConflists: [],
+  tools: new Set(['bpftool', 'ip', 'tcpdump']),
+};
+
+function notOk(change: Partial<Facts>): string[] {
+  return judgeAll({ ...HEALTHY, ...change })
+    .filter(({ verdict }) => verdict.status !== 'ok')
+    .map(({ name, verdict }) => `${verdict.status} ${name}`);
+}
+
+test('a healthy node has nothing to mend', () => {
+  assert.deepEqual(notOk({}), []);
+});
+
+test('what a node lacks is named, and only that', () => {
+  const sysctl = (name: string, value: string) => new Map([...HEALTHY.sysctls, [name, value]]);
+  const cases: [Partial<Facts>, string[]][] = [
+    [{ kernel: '5.4.0-100' }, ['fail kernel']],
+    [{ kernel: '5.15.0-1' }, ['warn kernel']],
+    [{ node: 'v18.20.0' }, ['fail Node.js']],
+    [{ libbpf: undefined }, ['fail libbpf']],
+    [{ mounts: new Map([['cgroup2', ['/sys/fs/cgroup']]]) }, ['fail bpffs']],
+    [{ mounts: new Map([['bpf', ['/sys/fs/bpf']]]) }, ['warn cgroup 2']],
+    [{ sysctls: sysctl('net/ipv4/ip_forward', '0') }, ['warn forwarding']],
+    [{ sysctls: sysctl('net/ipv4/conf/all/rp_filter', '1') }, ['warn reverse path filter']],
+    [{ clusterNodes: 900 }, ['warn neighbour table']],
+    [{ earlierConflists: ['05-flannel.conflist'] }, ['warn other CNI configurations']],
+    [{ tools: new Set(['ip']) }, ['warn tools']],
+  ];
+  for (const [change, expected] of cases) assert.deepEqual(notOk(change), expected);
+});
+
+test('whatever is not well comes with the way to mend it', () => {
+  const broken = judgeAll({
+    ...HEALTHY,
+    root: false,
+    kernel: '4.19.0',
+    mounts: new Map(),
+    sysctls: new Map([['net/core/bpf_jit_enable', '0']]),
+    memoryBytes: 1,
+  });
+  for (const { name, verdict } of broken) {
+    if (verdict.status !== 'ok') assert.ok(verdict.mend.length > 0, name);
+  }
+});
+
+test('kernel versions are compared by number, whatever distributions append', () => {
+  assert.ok(atLeast('5.10.0-28-amd64', [5, 10]));
+  assert.ok(atLeast('6.1', [5, 10]));
+  assert.ok(!atLeast('5.9.16', [5, 10]));
+  assert.ok(!atLeast('5.4.0-150-generic', [5, 10]));
+});
