@@ -1,0 +1,315 @@
+/* This file contains every map, with its key and value: what the programs share with each other and with the
+ * agent. All are pinned by name; ports and addresses are in network order; padding is zero in keys; numbers that
+ * the agent gives out begin at 1, so that 0 means "none". Sizes are defaults: the loader may set others. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "address.h"
+#include "reasons.h"
+
+/* An address and port of one protocol: a service's frontend or a backend. */
+struct endpoint {
+	struct address address;
+	__be16 port;
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
+	__u8 zero;
+};
+
+/* --- services -------------------------------------------------------------------------------------------- */
+
+/* FLAGS of a service: */
+/* the same client keeps its backend for affinity_seconds after its last new flow */
+#define SERVICE_AFFINITY (1 << 0)
+/* backends are chosen by the ring in tb_maglev instead of at random */
+#define SERVICE_MAGLEV (1 << 1)
+/* on the entry with port 0: the address is not the service's alone (a node's, an external one); ports that are
+ * no service's pass untouched instead of being refused */
+#define SERVICE_SHARED_ADDRESS (1 << 2)
+
+struct service {
+	__u32 number;     /* names the backend set; frontends with the same backends share it */
+	__u32 generation; /* of the backend set: the slots to look in */
+	__u32 count;      /* slots of this generation; 0: connections are refused */
+	__u32 flags;
+	__u32 affinity_seconds;
+};
+
+/* Frontends. Each frontend address has a second entry with port 0 and protocol 0: it is looked up before the
+ * exact one, and says that the address is a service's at all (value: flags only). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct endpoint);
+	__type(value, struct service);
+} tb_services SEC(".maps");
+
+struct slot {
+	__u32 service;
+	__u32 generation;
+	__u32 index; /* from 0 to count - 1 */
+};
+
+/* The backend numbers of a service. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct slot);
+	__type(value, __u32);
+} tb_slots SEC(".maps");
+
+/* Entries of a Maglev ring: a prime, and a hundred times the backends expected (Maglev, NSDI 2016, section 5.3). */
+#define MAGLEV_RING 16381
+
+struct maglev_ring {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAGLEV_RING);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+
+/* Service number to its ring of backend numbers; a service without a ring falls back to its slots. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, 4096);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__array(values, struct maglev_ring);
+} tb_maglev SEC(".maps");
+
+/* STATES of a backend: */
+#define BACKEND_NONE 0     /* no such backend */
+#define BACKEND_ACTIVE 1   /* takes new flows */
+#define BACKEND_DRAINING 2 /* keeps the flows it has; a new TCP connection of an old tuple goes elsewhere */
+
+struct backend {
+	struct address address;
+	__be16 port;
+	__u8 protocol;
+	__u8 state;
+	__u32 service; /* a backend number belongs to one service number: out of the service is out of here */
+};
+
+/* By backend number. A number is free again when its state has been BACKEND_NONE for a minute: an array is
+ * written in place, and nobody may read half of one backend and half of the next. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct backend);
+} tb_backends SEC(".maps");
+
+/* Where backends are, whatever their service: a flow straight to one of them has to be kept apart from a
+ * translated one with the same tuple. Each backend address has a second entry with port 0 and protocol 0.
+ * The value is any one of the backend numbers there (0 in the second entry). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct endpoint);
+	__type(value, __u32);
+} tb_endpoints SEC(".maps");
+
+struct affinity_key {
+	struct address client; /* the packet's source; at the socket, that of tb_netns for the service's family */
+	__u32 service;
+};
+
+struct affinity {
+	__u64 used_ns; /* CLOCK_MONOTONIC; over when used + timeout <= now */
+	__u32 backend;
+	__u32 zero;
+};
+
+/* Which backend a client of a service with affinity had last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+} tb_affinity SEC(".maps");
+
+/* --- flows ----------------------------------------------------------------------------------------------- */
+
+/* DIRECTIONS of a flow, as the client sees it: */
+#define FLOW_FORWARD 0 /* client to service (or straight to a backend), before translation */
+#define FLOW_REPLY 1   /* backend to client, before translation */
+
+struct flow_key {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 direction;
+	__u16 zero;
+};
+
+/* STATES of a flow; both halves hold the same one: */
+#define FLOW_NEW 0     /* no reply yet */
+#define FLOW_OPEN 1    /* seen in both directions */
+#define FLOW_CLOSING 2 /* TCP: FIN in both directions */
+#define FLOW_RESET 3   /* TCP: RST seen; traffic that goes on regardless opens the flow again */
+
+/* FLAGS of a flow: */
+#define FLOW_DIRECT (1 << 0)     /* goes straight to a backend; tracked so that its tuple is known to be taken */
+#define FLOW_SELF (1 << 1)       /* client and backend are the same pod: by way of lo */
+#define FLOW_CLIENT_FIN (1 << 2) /* TCP: the client has closed its direction */
+#define FLOW_SERVER_FIN (1 << 3) /* TCP: the server has closed its direction */
+
+/* One direction of a flow. The other half's key follows from this half's key and value. */
+struct flow {
+	struct address address; /* forward: the backend's, new destination; reply: the service's, new source */
+	__be16 port;            /* belonging to address */
+	__be16 client_port;     /* forward: what the client's port becomes; reply: what it is at the client */
+	__u32 service;          /* number; 0 in a direct flow */
+	__u32 backend;          /* number; 0 in a direct flow */
+	__u32 seen;             /* last packet, in seconds of CLOCK_MONOTONIC */
+	__u32 since;            /* begin of the state, in seconds of CLOCK_MONOTONIC */
+	__u8 state;
+	__u8 flags;
+	__u8 next_hop[6]; /* forward: the neighbour's MAC as of `seen`; zero: not known, or on another device */
+};
+
+/* Flows, two entries each. Never LRU: a port scan must not push out an idle database connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} tb_flows SEC(".maps");
+
+/* --- fragments ------------------------------------------------------------------------------------------- */
+
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__be32 identification;
+	__u8 protocol;
+	__u8 direction; /* FLOW_FORWARD at egress, FLOW_REPLY at ingress */
+	__u16 zero;
+};
+
+struct fragment {
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 seen; /* seconds of CLOCK_MONOTONIC */
+};
+
+/* The ports of a fragmented packet, learnt from its first fragment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} tb_fragments SEC(".maps");
+
+struct held_key {
+	struct fragment_key packet;
+	__u32 index;
+};
+
+/* Longest fragment held, in bytes from the IP header on: an Ethernet jumbo frame. */
+#define HELD_BYTES 9216
+
+struct held {
+	__u32 length;
+	__u32 seen; /* seconds of CLOCK_MONOTONIC */
+	__u8 bytes[HELD_BYTES];
+};
+
+/* Fragments that overtook their first one, as they came. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 512);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct held_key);
+	__type(value, struct held);
+} tb_held SEC(".maps");
+
+/* --- sockets --------------------------------------------------------------------------------------------- */
+
+/* FLAGS of a network namespace: */
+#define NETNS_SOCKET (1 << 0) /* socket programs translate here */
+#define NETNS_PACKET (1 << 1) /* its interfaces carry the packet programs */
+
+struct netns {
+	__u32 flags;
+	struct address ipv4; /* the pod's (or node's) addresses: who a socket is, for affinity; zero: none */
+	struct address ipv6;
+};
+
+/* By network namespace cookie (SO_NETNS_COOKIE). Sockets of namespaces not listed are left alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u64);
+	__type(value, struct netns);
+} tb_netns SEC(".maps");
+
+/* SIDES a peer is asked from: */
+#define PEER_OF_SERVICE 0 /* sendmsg: which backend has this socket for the service? */
+#define PEER_OF_BACKEND 1 /* recvmsg: which service does this socket know the backend by? */
+
+struct sock_peer_key {
+	__u64 cookie; /* the socket's */
+	struct address address;
+	__be16 port;
+	__u8 side;
+	__u8 zero[5];
+};
+
+struct sock_peer {
+	struct address address;
+	__be16 port;
+	__u16 zero;
+	__u32 backend;
+};
+
+/* The peers of unconnected UDP sockets, two entries each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct sock_peer_key);
+	__type(value, struct sock_peer);
+} tb_sock_peers SEC(".maps");
+
+struct sock_service {
+	struct address service;
+	struct address backend;
+	__be16 service_port;
+	__be16 backend_port;
+};
+
+/* What a connected socket believes to be connected to; goes away with the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, int);
+	__type(value, struct sock_service);
+} tb_sock_service SEC(".maps");
+
+/* --- counters -------------------------------------------------------------------------------------------- */
+
+/* Packets (or socket calls) by reason, with room for reasons to come: a pinned map is reused only in its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u64);
+} tb_metrics SEC(".maps");

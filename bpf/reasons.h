@@ -1,0 +1,39 @@
+/* This file contains the list of what tb_metrics counts: each reason by name, kind and one sentence. The agent
+ * reads this list too, so names are metric labels. Add at the end: the position is the map's key. */
+#pragma once
+
+/* KINDS: DROP  the packet goes no further
+ *        DENY  the packet or call is answered with a refusal
+ *        EVENT the packet goes on; counted because it is rare and tells something */
+#define EACH_REASON(REASON) \
+	REASON(malformed, DROP, "The packet ends inside its own headers.") \
+	REASON(no_such_port, DENY, "The address is a service's, but the service has no such port.") \
+	REASON(no_backend, DENY, "The service has no backend.") \
+	REASON(flow_table_full, DROP, "A new flow found no room in tb_flows.") \
+	REASON(no_source_port, DROP, "Another flow has the tuple and no free source port was found for this one.") \
+	REASON(sctp_port, DROP, "SCTP needs another port, and its checksum cannot be mended: target port and port must be equal.") \
+	REASON(reply_without_flow, DROP, "A TCP reply of a backend belongs to no flow, and the pod has no such connection.") \
+	REASON(rewrite_failed, DROP, "The kernel refused to rewrite the packet.") \
+	REASON(no_route, DROP, "The pod has no route to the backend.") \
+	REASON(fragments_full, DROP, "Too many fragments of one packet came before its first.") \
+	REASON(fragment_too_long, DROP, "A fragment that came before its first is too long to be held.") \
+	REASON(flow_created, EVENT, "A flow to a service began.") \
+	REASON(flow_direct, EVENT, "A flow straight to a backend began.") \
+	REASON(flow_reused, EVENT, "A new connection took over the tuple of a finished one.") \
+	REASON(backend_replaced, EVENT, "A flow's backend was gone, it was given another.") \
+	REASON(source_port_changed, EVENT, "The flow's tuple was taken, so its source port was changed.") \
+	REASON(direct_untracked, EVENT, "A flow straight to a backend found no room in tb_flows and passed untracked.") \
+	REASON(icmp_translated, EVENT, "An ICMP error about a translated packet was translated back.") \
+	REASON(fragment_held, EVENT, "A fragment came before its first and waits for it.") \
+	REASON(fragment_released, EVENT, "A fragment that waited went on after its first.") \
+	REASON(socket_connected, EVENT, "A socket was connected to a backend.") \
+	REASON(socket_peer, EVENT, "An unconnected UDP socket was given a backend.") \
+	REASON(socket_no_such_port, DENY, "A socket asked for a port that the service does not have.") \
+	REASON(socket_no_backend, DENY, "A socket asked for a service without backends.")
+
+#define REASON_NUMBER(name, kind, sentence) REASON_##name,
+enum reason {
+	EACH_REASON(REASON_NUMBER)
+	REASONS, /* how many there are */
+};
+#undef REASON_NUMBER
