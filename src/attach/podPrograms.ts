@@ -1,0 +1,36 @@
+import type { Netlink } from '../netlink/socket.ts';
+import type { AttachmentKind } from './attachment.ts';
+
+/** The pod's side of an attachment, seen from within its namespace. */
+export interface PodInterface {
+  readonly id: string;
+  readonly kind: AttachmentKind['kind'];
+  readonly ifName: string;
+  readonly index: number;
+  /** Path of the pod's namespace. */
+  readonly netns: string;
+  /** A socket bound to the pod's namespace. */
+  readonly netlink: Netlink;
+  /** Index of the host end, in the node's namespace; only veths have one. */
+  readonly hostIndex: number | undefined;
+}
+
+/**
+ * The eBPF programs on a pod's own interfaces. Everything here is synchronous, and what takes a
+ * {@link PodInterface} is called with the thread inside the pod's namespace.
+ */
+export interface PodPrograms {
+  /** Puts the programs on; over those that are there already, in their place. */
+  attach(pod: PodInterface): void;
+  /** Removes what outlives the interface (pins, map entries). Called outside; once more does nothing. */
+  detach(id: string): void;
+  /** @throws {Error} Naming the program that is missing or is not the one that should be there. */
+  check(pod: PodInterface): void;
+}
+
+/** For attachments without a datapath: delegated set-ups and tests of the interfaces alone. */
+export const noPrograms: PodPrograms = {
+  attach() {},
+  detach() {},
+  check() {},
+};

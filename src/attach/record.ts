@@ -1,0 +1,181 @@
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { because, messageOf } from '../errors.ts';
+import { hasCode } from '../ffi/systemError.ts';
+import type { AttachmentSpec } from './attachment.ts';
+import { readRecord, type SpecText, writeSpec } from './recordText.ts';
+
+/** The state of a device before it was lent to a pod. */
+export interface OriginalDevice {
+  readonly name: string;
+  readonly mac: string | undefined;
+  readonly permanentMac: string | undefined;
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly alias: string | undefined;
+  readonly pciId: string | undefined;
+  /** Of a virtual device, which dies with a namespace; hardware falls back to the node. */
+  readonly kind: string | undefined;
+  readonly addresses: readonly {
+    readonly address: string;
+    readonly noDad: boolean;
+    readonly scope: string;
+  }[];
+  readonly routes: readonly OriginalRoute[];
+}
+
+export interface OriginalRoute {
+  readonly prefix: string;
+  readonly table: number;
+  readonly protocol: number;
+  readonly scope: string | undefined;
+  readonly priority: number | undefined;
+  readonly preferredSource: string | undefined;
+  readonly gateway: string | undefined;
+  readonly onLink: boolean;
+  readonly mtu: number | undefined;
+}
+
+/** One attachment, as `<stateDir>/attachments/<id>.json` keeps it. All values are plain JSON. */
+export interface AttachmentRecord {
+  readonly version: 1;
+  readonly state: 'attaching' | 'attached' | 'detaching';
+  readonly spec: SpecText;
+  /** Of the running kernel: after a reboot nothing of an attachment is left but its record. */
+  readonly bootId: string;
+  /** Device and inode of the pod's namespace: whether a path still means the same one. */
+  readonly namespace: { readonly device: number; readonly inode: number };
+  /** Name of the host end; only veths have one. */
+  readonly hostLink?: string | undefined;
+  /** Index of the pod's interface, once it exists. */
+  readonly podIndex?: number | undefined;
+  /** The pod's namespace for eBPF programs, in decimal. */
+  readonly netnsCookie?: string | undefined;
+  /** Only for a NIC. */
+  readonly original?: OriginalDevice | undefined;
+  /** What ADD answered. */
+  readonly result?: unknown;
+}
+
+export interface DamagedRecord {
+  readonly file: string;
+  readonly reason: string;
+}
+
+/** The attachments of a node, one file each, durable when a call returns. */
+export class RecordStore {
+  readonly #directory: string;
+
+  /** @param stateDir `/var/lib/tombolo`. */
+  constructor(stateDir: string) {
+    this.#directory = join(stateDir, 'attachments');
+  }
+
+  /** @throws {Error} If the file cannot be written; the former one is then still whole. */
+  write(record: AttachmentRecord): void {
+    const path = this.#path(record.spec.id);
+    const temporary = `${path}.new`;
+    try {
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      writeDurably(temporary, `${JSON.stringify(record)}\n`);
+      renameSync(temporary, path);
+      this.#syncDirectory();
+    } catch (error) {
+      throw because(`write attachment record ${path}`, error);
+    }
+  }
+
+  /** `undefined` if there is none. A damaged one is set aside and counts as none. */
+  read(id: string): AttachmentRecord | undefined {
+    const { records } = this.#load([`${id}.json`]);
+    return records[0];
+  }
+
+  /** Every record; damaged files are renamed to `<file>.damaged` and named with the reason. */
+  list(): { records: AttachmentRecord[]; damaged: DamagedRecord[] } {
+    try {
+      return this.#load(readdirSync(this.#directory).filter((file) => /^[0-9a-f]{11}\.json$/.test(file)));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return { records: [], damaged: [] };
+      throw because(`list attachment records in ${this.#directory}`, error);
+    }
+  }
+
+  /** Once more does nothing. */
+  remove(id: string): void {
+    try {
+      rmSync(this.#path(id), { force: true });
+      this.#syncDirectory();
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return;
+      throw because(`remove attachment record ${this.#path(id)}`, error);
+    }
+  }
+
+  #path(id: string): string {
+    if (!/^[0-9a-f]{11}$/.test(id)) {
+      throw new Error(`Cannot name attachment record: expected 11 hex digits (value ${JSON.stringify(id)})`);
+    }
+    return join(this.#directory, `${id}.json`);
+  }
+
+  #load(files: string[]): { records: AttachmentRecord[]; damaged: DamagedRecord[] } {
+    const records: AttachmentRecord[] = [];
+    const damaged: DamagedRecord[] = [];
+    for (const file of files) {
+      const path = join(this.#directory, file);
+      let text: string;
+      try {
+        text = readFileSync(path, 'utf8');
+      } catch (error) {
+        if (hasCode(error, 'ENOENT')) continue;
+        throw because(`read attachment record ${path}`, error);
+      }
+      try {
+        records.push(readRecord(text, file.slice(0, -'.json'.length)));
+      } catch (error) {
+        renameSync(path, `${path}.damaged`);
+        damaged.push({ file: `${path}.damaged`, reason: messageOf(error) });
+      }
+    }
+    return { records, damaged };
+  }
+
+  #syncDirectory(): void {
+    const fd = openSync(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+function writeDurably(path: string, text: string): void {
+  const fd = openSync(path, 'w', 0o600);
+  try {
+    writeSync(fd, text);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The record of an attachment that is about to be made. */
+export function newRecord(
+  spec: AttachmentSpec,
+  rest: Pick<AttachmentRecord, 'bootId' | 'namespace' | 'hostLink' | 'original'>,
+): AttachmentRecord {
+  return { version: 1, state: 'attaching', spec: writeSpec(spec), ...rest };
+}
