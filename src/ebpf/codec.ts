@@ -1,0 +1,93 @@
+/** How one type of a BPF map's key or value lies in memory. Sizes and offsets are bytes. */
+export interface Codec<T> {
+  readonly size: number;
+  write(bytes: Buffer, offset: number, value: T): void;
+  read(bytes: Buffer, offset: number): T;
+}
+
+/** A C struct: its fields in order, so that a test can hold them against the BTF of the compiled object. */
+export interface StructCodec<T> extends Codec<T> {
+  readonly fields: readonly { readonly name: string; readonly offset: number; readonly size: number }[];
+}
+
+export const u8: Codec<number> = {
+  size: 1,
+  write: (bytes, offset, value) => void bytes.writeUInt8(value, offset),
+  read: (bytes, offset) => bytes.readUInt8(offset),
+};
+
+/** Host order; every machine Tombolo runs on is little-endian. */
+export const u16: Codec<number> = {
+  size: 2,
+  write: (bytes, offset, value) => void bytes.writeUInt16LE(value, offset),
+  read: (bytes, offset) => bytes.readUInt16LE(offset),
+};
+
+export const u32: Codec<number> = {
+  size: 4,
+  write: (bytes, offset, value) => void bytes.writeUInt32LE(value, offset),
+  read: (bytes, offset) => bytes.readUInt32LE(offset),
+};
+
+export const u64: Codec<bigint> = {
+  size: 8,
+  write: (bytes, offset, value) => void bytes.writeBigUInt64LE(value, offset),
+  read: (bytes, offset) => bytes.readBigUInt64LE(offset),
+};
+
+/** A port in network order. */
+export const be16: Codec<number> = {
+  size: 2,
+  write: (bytes, offset, value) => void bytes.writeUInt16BE(value, offset),
+  read: (bytes, offset) => bytes.readUInt16BE(offset),
+};
+
+/** `size` bytes as they are. */
+export function raw(size: number): Codec<Buffer> {
+  return {
+    size,
+    write: (bytes, offset, value) => {
+      if (value.length !== size) {
+        throw new RangeError(`Cannot encode bytes: expected ${size} (value ${value.length})`);
+      }
+      value.copy(bytes, offset);
+    },
+    read: (bytes, offset) => Buffer.from(bytes.subarray(offset, offset + size)),
+  };
+}
+
+/** Padding that C would insert without saying so, or declares: always written as zero, never read. */
+export function padding(size: number): Codec<void> {
+  return { size, write: (bytes, offset) => void bytes.fill(0, offset, offset + size), read: () => undefined };
+}
+
+type Fields<T> = { readonly [K in keyof T]-?: Codec<T[K]> };
+
+/**
+ * A struct from its fields in C order, under their C names. There is no implicit padding: a hole in the
+ * C struct is a field named `pad…` made by {@link padding}.
+ */
+export function struct<T extends object>(
+  fields: Fields<T> & Record<`pad${string}`, Codec<void>>,
+): StructCodec<T> {
+  let size = 0;
+  const placed = Object.entries<Codec<unknown>>(fields).map(([name, codec]) => {
+    const offset = size;
+    size += codec.size;
+    return { name, offset, size: codec.size, codec, hidden: name.startsWith('pad') };
+  });
+  return {
+    size,
+    fields: placed,
+    write: (bytes, at, value) => {
+      for (const { name, offset, codec } of placed) codec.write(bytes, at + offset, value[name as keyof T]);
+    },
+    read: (bytes, at) => {
+      const value: Record<string, unknown> = {};
+      for (const { name, offset, codec, hidden } of placed) {
+        if (!hidden) value[name] = codec.read(bytes, at + offset);
+      }
+      return value as T;
+    },
+  };
+}

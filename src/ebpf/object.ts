@@ -1,0 +1,216 @@
+import { closeSync } from 'node:fs';
+import { koffi } from '../ffi/koffi.ts';
+import { errnoName } from '../ffi/systemError.ts';
+import { type Btf, parseBtf } from './btf.ts';
+import { type Handle, libbpf, listening } from './libbpf.ts';
+import { type MapShape, mapTypeName } from './map.ts';
+import { summarise } from './verifierLog.ts';
+
+/** An object that the kernel, or libbpf on its behalf, would not take. */
+export class LoadError extends Error {
+  override readonly name = 'LoadError';
+  /** All that libbpf and the verifier said; the message has its gist. */
+  readonly log: string;
+
+  constructor(path: string, reason: string, log: string) {
+    super(`Cannot load ${path}: ${reason}`);
+    this.log = log;
+  }
+}
+
+export interface LoadOptions {
+  /** Values of `const volatile` variables: `name`, or `name.member`. Numbers take the variable's width. */
+  readonly constants?: Readonly<Record<string, number | bigint | Buffer>>;
+  /** Sizes of maps, by name, in place of those compiled in. */
+  readonly maxEntries?: Readonly<Record<string, number>>;
+  /** Asked for every map: an open map to use in its place, of the same shape, or `undefined` to create one. */
+  readonly reuse?: (shape: MapShape) => number | undefined;
+  /** Only these programs; all of them by default. */
+  readonly programs?: readonly string[];
+  /** Type and attach type, by their kernel numbers, of programs whose section does not say. */
+  readonly types?: Readonly<Record<string, { readonly type: number; readonly attachType: number }>>;
+}
+
+/** What {@link loadObject} has brought into the kernel. Descriptors end with `close`, pins outlive it. */
+export interface LoadedObject {
+  /** Descriptors by the programs' C names. */
+  readonly programs: ReadonlyMap<string, number>;
+  /** Descriptors by the maps' C names; without those the compiler made, such as `.rodata`. */
+  readonly maps: ReadonlyMap<string, number>;
+  readonly btf: Btf;
+  /** Warnings of libbpf; empty as a rule. */
+  readonly log: string;
+  close(): void;
+}
+
+/**
+ * Loads a compiled object: constants set, maps created or taken over, programs verified.
+ *
+ * @throws {LoadError} With one line of summary and the full log; nothing stays in the kernel.
+ */
+export function loadObject(path: string, options: LoadOptions = {}): LoadedObject {
+  const object = openObject(path);
+  try {
+    const btf = btfOf(object, path);
+    prepareMaps(object, path, options);
+    setConstants(object, path, btf, options.constants ?? {});
+    preparePrograms(object, path, options);
+    const { result, log } = listening(() => libbpf().load(object));
+    if (result < 0) throw new LoadError(path, `${summarise(log)} (${errnoName(-result)})`, log);
+    const wanted = (name: string) => options.programs?.includes(name) ?? true;
+    return {
+      programs: new Map(
+        programsOf(object)
+          .filter(({ name }) => wanted(name))
+          .map(({ name, handle }) => [name, libbpf().programFd(handle)]),
+      ),
+      maps: new Map(
+        mapsOf(object)
+          .filter(({ handle }) => !libbpf().isInternal(handle))
+          .map(({ name, handle }) => [name, libbpf().mapFd(handle)]),
+      ),
+      btf,
+      log,
+      close: () => libbpf().close(object),
+    };
+  } catch (error) {
+    libbpf().close(object);
+    throw error;
+  }
+}
+
+/** The BTF of an object file, without loading it. */
+export function readBtf(path: string): Btf {
+  const object = openObject(path);
+  try {
+    return btfOf(object, path);
+  } finally {
+    libbpf().close(object);
+  }
+}
+
+function openObject(path: string): Handle {
+  const { result, log } = listening(() => libbpf().openFile(path, null));
+  if (result === null) throw new LoadError(path, `${summarise(log)} (${errnoName(koffi().errno())})`, log);
+  return result;
+}
+
+function btfOf(object: Handle, path: string): Btf {
+  const btf = libbpf().btf(object);
+  if (btf === null) throw new LoadError(path, 'it carries no BTF, compile it with -g', '');
+  const size = Buffer.alloc(4);
+  const bytes = libbpf().btfBytes(btf, size);
+  if (bytes === null) throw new LoadError(path, 'its BTF cannot be read', '');
+  return parseBtf(copyOf(bytes, size.readUInt32LE()));
+}
+
+function prepareMaps(object: Handle, path: string, { maxEntries = {}, reuse }: LoadOptions): void {
+  const maps = mapsOf(object).filter(({ handle }) => !libbpf().isInternal(handle));
+  for (const [name, entries] of Object.entries(maxEntries)) {
+    const map = maps.find((map) => map.name === name);
+    if (map !== undefined) succeeded(libbpf().setMaxEntries(map.handle, entries), path, `size map ${name}`);
+  }
+  for (const { name, handle } of maps) {
+    const fd = reuse?.({
+      name,
+      type: mapTypeName(libbpf().mapType(handle)),
+      keySize: libbpf().keySize(handle),
+      valueSize: libbpf().valueSize(handle),
+      maxEntries: libbpf().maxEntries(handle),
+      flags: libbpf().mapFlags(handle),
+    });
+    if (fd === undefined) continue;
+    // libbpf keeps a duplicate of its own.
+    const result = libbpf().reuseFd(handle, fd);
+    closeSync(fd);
+    succeeded(result, path, `take over map ${name}`);
+  }
+}
+
+function setConstants(
+  object: Handle,
+  path: string,
+  btf: Btf,
+  constants: NonNullable<LoadOptions['constants']>,
+): void {
+  const sections = mapsOf(object)
+    .map(({ name, handle }) => ({ handle, section: /\.rodata.*$/.exec(name)?.[0] ?? '' }))
+    .filter(({ section }) => section !== '')
+    .map(({ section, handle }) => ({
+      handle,
+      variables: btf.variables(section),
+      bytes: initialValue(handle),
+    }));
+  for (const [name, value] of Object.entries(constants)) {
+    const section = sections.find(({ variables }) => variables.some((variable) => variable.name === name));
+    const variable = section?.variables.find((variable) => variable.name === name);
+    if (!section || !variable) throw new LoadError(path, `it has no constant ${name}`, '');
+    encodeConstant(value, variable.size, name).copy(section.bytes, variable.offset);
+  }
+  for (const { handle, bytes } of sections) {
+    succeeded(libbpf().setInitialValue(handle, bytes, bytes.length), path, 'set constants');
+  }
+}
+
+/** A copy of what the compiler put there. */
+function initialValue(map: Handle): Buffer {
+  const size = Buffer.alloc(8);
+  const address = libbpf().initialValue(map, size);
+  return address === null ? Buffer.alloc(0) : copyOf(address, size.readUInt32LE());
+}
+
+function copyOf(address: bigint, size: number): Buffer {
+  return Buffer.from(new Uint8Array(koffi().view(address, size)));
+}
+
+function encodeConstant(value: number | bigint | Buffer, size: number, name: string): Buffer {
+  if (Buffer.isBuffer(value)) {
+    if (value.length === size) return value;
+    throw new RangeError(`Cannot set constant ${name}: expected ${size} bytes (value ${value.length})`);
+  }
+  const wide = BigInt(value);
+  if (BigInt.asUintN(size * 8, wide) !== wide && BigInt.asIntN(size * 8, wide) !== wide) {
+    throw new RangeError(`Cannot set constant ${name}: it has ${size} bytes (value ${value})`);
+  }
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt.asUintN(64, wide));
+  return bytes.subarray(0, size);
+}
+
+function preparePrograms(object: Handle, path: string, { programs, types = {} }: LoadOptions): void {
+  const all = programsOf(object);
+  const missing = programs?.find((name) => !all.some((program) => program.name === name));
+  if (missing !== undefined) throw new LoadError(path, `it has no program ${missing}`, '');
+  for (const { name, handle } of all) {
+    if (programs !== undefined) libbpf().setAutoload(handle, programs.includes(name));
+    const wanted = types[name];
+    if (wanted === undefined) continue;
+    succeeded(libbpf().setType(handle, wanted.type), path, `set the type of ${name}`);
+    succeeded(libbpf().setAttachType(handle, wanted.attachType), path, `set the attach type of ${name}`);
+  }
+}
+
+function succeeded(result: number, path: string, what: string): void {
+  if (result < 0) throw new LoadError(path, `libbpf will not ${what} (${errnoName(-result)})`, '');
+}
+
+interface Named {
+  readonly name: string;
+  readonly handle: Handle;
+}
+
+function programsOf(object: Handle): Named[] {
+  return chain((previous) => libbpf().nextProgram(object, previous), libbpf().programName);
+}
+
+function mapsOf(object: Handle): Named[] {
+  return chain((previous) => libbpf().nextMap(object, previous), libbpf().mapName);
+}
+
+function chain(next: (previous: Handle | null) => Handle | null, name: (handle: Handle) => string): Named[] {
+  const found: Named[] = [];
+  for (let handle = next(null); handle !== null; handle = next(handle)) {
+    found.push({ name: name(handle), handle });
+  }
+  return found;
+}
