@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatPrefix, parsePrefix } from '../address/prefix.ts';
+import { parseSelector } from '../selector/selector.ts';
+import { plan } from './planner.ts';
+import type { Pool } from './pool.ts';
+import { OBSERVATION_GAP } from './surplus.ts';
+import type { NodeView, Segment, SegmentReport, World } from './world.ts';
+
+function pool(
+  change: Partial<Omit<Pool, 'cidr' | 'nodeSelector'>> & { cidr?: string; nodes?: string } = {},
+): Pool {
+  const { cidr = '10.0.0.0/24', nodes = 'all()', ...rest } = change;
+  return {
+    name: 'default',
+    blockSize: 28,
+    open: true,
+    disabled: false,
+    reserved: [],
+    cooldownSeconds: 60,
+    expansion: { low: 4, high: 16, min: 0, max: 1024, step: 1 },
+    ...rest,
+    cidr: parsePrefix(cidr),
+    nodeSelector: parseSelector(nodes),
+  };
+}
+
+function node(name: string, change: Partial<NodeView> = {}): NodeView {
+  return { name, labels: {}, present: true, segments: [], reports: [], requests: [], ...change };
+}
+
+function world(pools: Pool[], nodes: NodeView[], change: Partial<World> = {}): World {
+  return { pools, nodes, uncertain: [], maxBlocksPerNode: 0, now: 1_000_000, ...change };
+}
+
+function segment(cidr: string, change: Partial<Segment> = {}): Segment {
+  return { cidr: parsePrefix(cidr), pool: 'default', state: 'active', generation: 1, ...change };
+}
+
+function report(of: Segment, change: Partial<SegmentReport> = {}): SegmentReport {
+  return { cidr: of.cidr, generation: of.generation, drained: false, used: 0, pinned: false, ...change };
+}
+
+function held(given: World): Record<string, string[]> {
+  const { assignments } = plan(given);
+  return Object.fromEntries(
+    assignments.map(({ node: name, segments }) => [
+      name,
+      segments.map(({ cidr, state, generation }) => `${formatPrefix(cidr)} ${state} ${generation}`),
+    ]),
+  );
+}
+
+test('every node gets its first block, no two the same', () => {
+  assert.deepEqual(held(world([pool()], [node('a'), node('b')])), {
+    a: ['10.0.0.0/28 active 1'],
+    b: ['10.0.0.16/28 active 1'],
+  });
+});
+
+test('a node below its low watermark grows, one above it is left alone', () => {
+  const full = segment('10.0.0.0/28');
+  const roomy = segment('10.0.0.16/28');
+  const given = world(
+    [pool()],
+    [
+      node('a', { segments: [full], reports: [report(full, { used: 13 })] }),
+      node('b', { segments: [roomy], reports: [report(roomy, { used: 12 })] }),
+    ],
+  );
+  assert.deepEqual(held(given), { a: ['10.0.0.0/28 active 1', '10.0.0.32/28 active 1'] });
+});
+
+test('a node that ran dry is served before others that are merely low', () => {
+  const last = pool({ cidr: '10.0.0.0/27' });
+  const mine = segment('10.0.0.0/28');
+  const given = world(
+    [last],
+    [
+      node('a'),
+      node('z', {
+        segments: [mine],
+        reports: [report(mine, { used: 16 })],
+        requests: [{ family: 4, addresses: 1 }],
+      }),
+    ],
+  );
+  const { assignments, shortages } = plan(given);
+  assert.deepEqual(
+    assignments.map((each) => each.node),
+    ['z'],
+  );
+  assert.match(
+    shortages[0]?.reason ?? '',
+    /pool default \(10\.0\.0\.0\/27\) has no free block of \/28 among its 2; none is free/,
+  );
+});
+
+test("a rack's pool feeds that rack's nodes alone", () => {
+  const pools = [
+    pool({ name: 'rack-a', nodes: "rack == 'a'" }),
+    pool({ name: 'rack-b', cidr: '10.0.1.0/24', nodes: "rack == 'b'" }),
+  ];
+  const given = world(pools, [node('n1', { labels: { rack: 'b' } }), node('n2', { labels: { rack: 'c' } })]);
+  assert.deepEqual(held(given), { n1: ['10.0.1.0/28 active 1'] });
+});
+
+test('a pool for nobody is drawn from by request only, and never replaced by another', () => {
+  const bound = pool({ name: 'bank', nodes: '!all()', open: false, cidr: '10.9.0.0/28' });
+  const asking = node('a', { requests: [{ pool: 'bank', family: 4, addresses: 1 }] });
+  assert.deepEqual(held(world([bound], [asking, node('b')])), { a: ['10.9.0.0/28 active 1'] });
+  const typo = plan(
+    world([bound, pool()], [node('a', { requests: [{ pool: 'bnak', family: 4, addresses: 1 }] })]),
+  );
+  assert.equal(typo.shortages[0]?.reason, 'there is no pool bnak');
+});
+
+test('limits of the pool and of the node hold', () => {
+  const full = segment('10.0.0.0/28');
+  const dry = node('a', {
+    segments: [full],
+    reports: [report(full, { used: 16 })],
+    requests: [{ family: 4, addresses: 1 }],
+  });
+  const capped = plan(world([pool({ expansion: { low: 4, high: 16, min: 0, max: 16, step: 1 } })], [dry]));
+  assert.match(capped.shortages[0]?.reason ?? '', /expansion\.max is 16/);
+  const blocks = plan(world([pool()], [dry], { maxBlocksPerNode: 1 }));
+  assert.match(blocks.shortages[0]?.reason ?? '', /maxBlocksPerHost is 1/);
+  assert.deepEqual([...capped.assignments, ...blocks.assignments], []);
+});
+
+test('a write that may have been committed keeps its range from everybody else', () => {
+  const given = world([pool()], [node('a')], { uncertain: [parsePrefix('10.0.0.0/28')] });
+  assert.deepEqual(held(given), { a: ['10.0.0.16/28 active 1'] });
+});
+
+test('an empty block is asked back at the second observation, drained, cooled, and only then free', () => {
+  const used = segment('10.0.0.0/28');
+  const empty = segment('10.0.0.16/28');
+  const reports = [report(used, { used: 0 }), report(empty)];
+  const before = world(
+    [pool({ expansion: { low: 4, high: 16, min: 0, max: 99, step: 1 } })],
+    [node('a', { segments: [used, empty], reports })],
+  );
+  const first = plan(before);
+  assert.deepEqual(first.assignments, []);
+  const second = plan({ ...before, now: before.now + OBSERVATION_GAP }, first.idle);
+  const releasing = second.assignments[0]?.segments[1];
+  assert.ok(releasing);
+  assert.deepEqual([releasing.state, releasing.generation], ['releasing', 2]);
+
+  const answered = (now: number, segments: Segment[], answer: Partial<SegmentReport>) =>
+    plan({
+      ...before,
+      now,
+      nodes: [node('a', { segments, reports: segments.map((each) => report(each, answer)) })],
+    });
+  const late = plan({
+    ...before,
+    nodes: [
+      node('a', { segments: [used, releasing], reports: [report(used), report(empty, { drained: true })] }),
+    ],
+  });
+  assert.deepEqual(late.assignments, [], 'an answer to an earlier generation moves nothing');
+  const cooling = answered(before.now, [used, releasing], { drained: true }).assignments[0]?.segments[1];
+  assert.equal(cooling?.state, 'cooling');
+  const resting = [used, cooling as Segment];
+  assert.deepEqual(answered(before.now + 59_000, resting, {}).assignments, []);
+  assert.deepEqual(answered(before.now + 60_000, resting, {}).assignments[0]?.segments, [used]);
+});
+
+test('a block that came into use while it was asked back stays', () => {
+  const kept = segment('10.0.0.0/28');
+  const leaving = segment('10.0.0.16/28', { state: 'releasing', generation: 4 });
+  const given = world(
+    [pool()],
+    [node('a', { segments: [kept, leaving], reports: [report(kept), report(leaving, { used: 1 })] })],
+  );
+  assert.deepEqual(held(given), { a: ['10.0.0.0/28 active 1', '10.0.0.16/28 active 5'] });
+});
+
+test('a node that is gone gives its segments back after they cooled', () => {
+  const gone = node('a', { present: false, segments: [segment('10.0.0.0/28')] });
+  const cooling = plan(world([pool()], [gone])).assignments[0]?.segments;
+  assert.equal(cooling?.[0]?.state, 'cooling');
+  const later = plan(world([pool()], [{ ...gone, segments: cooling ?? [] }, node('b')], { now: 1_060_000 }));
+  assert.deepEqual(
+    later.assignments.map((each) => [each.node, each.segments.length]),
+    [
+      ['a', 0],
+      ['b', 1],
+    ],
+  );
+});
+
+test('ranges held twice are reported and left alone', () => {
+  const given = world(
+    [pool()],
+    [
+      node('a', { segments: [segment('10.0.0.0/27', { generation: 3 })] }),
+      node('b', { segments: [segment('10.0.0.16/28')] }),
+    ],
+  );
+  assert.deepEqual(plan(given).conflicts, ['10.0.0.0/27 of a overlaps 10.0.0.16/28 of b']);
+  assert.deepEqual(held(given), {});
+});
+
+test('dual stack nodes get a block of each family', () => {
+  const pools = [pool(), pool({ name: 'six', cidr: 'fd00::/64', blockSize: 122 })];
+  assert.deepEqual(held(world(pools, [node('a')])), { a: ['10.0.0.0/28 active 1', 'fd00::/122 active 1'] });
+});

@@ -1,0 +1,73 @@
+import { comparePrefixes, formatPrefix, overlaps, type Prefix, prefixFamily } from '../address/prefix.ts';
+import { FreeBlocks } from './blocks.ts';
+import { Draft } from './draft.ts';
+import { growth } from './growth.ts';
+import type { Pool } from './pool.ts';
+import { surplus } from './surplus.ts';
+import { advance } from './transition.ts';
+import type { Idle, NodeView, Plan, Shortage, World } from './world.ts';
+
+/**
+ * Decides who gets which segment. A function of what was read and of what was idle before; whoever calls it writes the
+ * assignments with compare-and-swap and reads again.
+ *
+ * In this order: segments move along their way back, nodes that ran dry get blocks, nodes below their low watermark get
+ * blocks, and superfluous blocks are asked back.
+ */
+export function plan(world: World, idle: Idle = new Map()): Plan {
+  const drafts = world.nodes.map((node) => new Draft(node, advance(node, world)));
+  const free = new Map<string, FreeBlocks>();
+  const blocksOf = (pool: Pool): FreeBlocks => {
+    const known =
+      free.get(pool.name) ?? new FreeBlocks(pool.cidr, pool.blockSize, takenIn(world, drafts, pool));
+    free.set(pool.name, known);
+    return known;
+  };
+  const shortages: Shortage[] = [];
+  const living = drafts.filter(({ node }) => node.present).sort(byNeed);
+  for (const draft of living) shortages.push(...growth(draft, world, blocksOf));
+  const idleNow = new Map<string, number>();
+  for (const draft of living) surplus(draft, world, idle, idleNow);
+  return {
+    assignments: drafts.flatMap((draft) => draft.assignment() ?? []),
+    shortages,
+    conflicts: conflictsOf(world.nodes),
+    idle: idleNow,
+  };
+}
+
+/** Nodes that ran dry come first: there, somebody is waiting. */
+function byNeed(a: Draft, b: Draft): number {
+  const need = Number(b.node.requests.length > 0) - Number(a.node.requests.length > 0);
+  return need !== 0 ? need : a.node.name < b.node.name ? -1 : Number(a.node.name > b.node.name);
+}
+
+/**
+ * What is held before this plan, of whatever state and by whatever node, and what the plan itself gives out. A segment that
+ * this plan lets go of is free only in the next one: the write that removes it may fail.
+ */
+function takenIn(world: World, drafts: readonly Draft[], pool: Pool): Prefix[] {
+  const held = [...world.uncertain, ...pool.reserved];
+  for (const { node, segments } of drafts) {
+    for (const { cidr } of [...node.segments, ...segments]) held.push(cidr);
+  }
+  return held.filter((cidr) => overlaps(cidr, pool.cidr));
+}
+
+function conflictsOf(nodes: readonly NodeView[]): string[] {
+  const held = nodes
+    .flatMap(({ name, segments }) => segments.map(({ cidr }) => ({ name, cidr })))
+    .sort((a, b) => comparePrefixes(a.cidr, b.cidr));
+  const conflicts: string[] = [];
+  let widest = held[0];
+  for (const next of held.slice(1)) {
+    if (widest && prefixFamily(widest.cidr) === prefixFamily(next.cidr) && overlaps(widest.cidr, next.cidr)) {
+      conflicts.push(
+        `${formatPrefix(widest.cidr)} of ${widest.name} overlaps ${formatPrefix(next.cidr)} of ${next.name}`,
+      );
+    } else {
+      widest = next;
+    }
+  }
+  return conflicts;
+}

@@ -1,0 +1,46 @@
+import { formatPrefix } from '../address/prefix.ts';
+import type { Draft } from './draft.ts';
+import { blockAddresses, type Pool } from './pool.ts';
+import { reportOf } from './transition.ts';
+import type { Idle, Segment, World } from './world.ts';
+
+/** A block must be superfluous at two observations this far apart, in milliseconds, before it is asked back. */
+export const OBSERVATION_GAP = 60_000;
+
+/**
+ * Asks back what a node holds without need: one wholly empty block at a time, the newest first, never the last one of its
+ * pool and never the one with the node's own address.
+ *
+ * @param before Since when blocks have been superfluous, as of the last plan.
+ * @param now Filled with the same for this plan.
+ */
+export function surplus(draft: Draft, world: World, before: Idle, now: Map<string, number>): void {
+  if (draft.segments.some(({ state }) => state === 'releasing') || draft.node.requests.length > 0) return;
+  for (const pool of world.pools) {
+    const candidate = superfluous(draft, pool);
+    if (candidate === undefined) continue;
+    const key = `${draft.node.name} ${formatPrefix(candidate.cidr)} ${candidate.generation}`;
+    const since = before.get(key) ?? world.now;
+    if (world.now - since < OBSERVATION_GAP) {
+      now.set(key, since);
+      continue;
+    }
+    draft.change(
+      candidate,
+      { ...candidate, state: 'releasing', generation: candidate.generation + 1 },
+      `${formatPrefix(candidate.cidr)} is asked back: the node has more free addresses than expansion.high`,
+    );
+    return;
+  }
+}
+
+function superfluous(draft: Draft, pool: Pool): Segment | undefined {
+  const mine = draft.segments.filter(({ pool: name, state }) => name === pool.name && state === 'active');
+  const reports = mine.map((segment) => reportOf(draft.node, segment));
+  // Without an answer about every block of the pool nobody knows what is free.
+  if (mine.length < 2 || reports.includes(undefined)) return undefined;
+  const used = reports.reduce((sum, report) => sum + (report?.used ?? 0), 0);
+  const left = (mine.length - 1) * blockAddresses(pool);
+  if (left - used < pool.expansion.high || left < pool.expansion.min) return undefined;
+  return mine.findLast((_, index) => reports[index]?.used === 0 && reports[index]?.pinned === false);
+}
