@@ -14,27 +14,32 @@ export class Writer {
   }
 
   u8(value: number): this {
-    this.#bytes.writeUInt8(value, this.#grow(1));
+    const at = this.#grow(1);
+    this.#bytes.writeUInt8(value, at);
     return this;
   }
 
   u16(value: number): this {
-    this.#bytes.writeUInt16BE(value, this.#grow(2));
+    const at = this.#grow(2);
+    this.#bytes.writeUInt16BE(value, at);
     return this;
   }
 
   u24(value: number): this {
-    this.#bytes.writeUIntBE(value, this.#grow(3), 3);
+    const at = this.#grow(3);
+    this.#bytes.writeUIntBE(value, at, 3);
     return this;
   }
 
   u32(value: number): this {
-    this.#bytes.writeUInt32BE(value, this.#grow(4));
+    const at = this.#grow(4);
+    this.#bytes.writeUInt32BE(value, at);
     return this;
   }
 
   u64(value: bigint): this {
-    this.#bytes.writeBigUInt64BE(value, this.#grow(8));
+    const at = this.#grow(8);
+    this.#bytes.writeBigUInt64BE(value, at);
     return this;
   }
 
@@ -43,7 +48,8 @@ export class Writer {
   }
 
   put(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#grow(bytes.length));
+    const at = this.#grow(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
@@ -70,6 +76,7 @@ export class Writer {
     return Buffer.from(this.view());
   }
 
+  /** Makes room, perhaps in a new buffer: whoever writes must look at `#bytes` only after this. */
   #grow(size: number): number {
     const start = this.#length;
     this.#length += size;
