@@ -1,0 +1,79 @@
+import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
+import { communityText, secretKeyRef } from './bgpValues.ts';
+import {
+  asNumber,
+  CALICO_VERSIONS,
+  defineKind,
+  port,
+  prefix,
+  type StoredObject,
+  TOMBOLO_V1ALPHA1,
+} from './kind.ts';
+
+const cidrs = listOf(object({ cidr: prefix }, {}));
+
+const body = object(
+  {
+    spec: object(
+      {},
+      {
+        logSeverityScreen: text(),
+        asNumber,
+        nodeToNodeMeshEnabled: boolean(),
+        nodeMeshPassword: secretKeyRef,
+        nodeMeshMaxRestartTime: text(),
+        serviceClusterIPs: cidrs,
+        serviceExternalIPs: cidrs,
+        serviceLoadBalancerIPs: cidrs,
+        serviceLoadBalancerAggregation: oneOf('Enabled', 'Disabled'),
+        communities: listOf(object({ name: text(), value: communityText }, {})),
+        prefixAdvertisements: listOf(object({ cidr: prefix }, { communities: listOf(text()) })),
+        listenPort: port,
+        bindMode: oneOf('None', 'NodeIP'),
+        ignoredInterfaces: listOf(text()),
+        localWorkloadPeeringIPV4: text(),
+        localWorkloadPeeringIPV6: text(),
+        programClusterRoutes: oneOf('Enabled', 'Disabled', 'EnabledIPIPOnly', 'EnabledNoEncapOnly'),
+        ipv4NormalRoutePriority: integer(1, 0x7fffffff),
+        ipv6NormalRoutePriority: integer(1, 0x7fffffff),
+      },
+    ),
+  },
+  {},
+);
+
+/** Speaker-wide settings: `default` for the cluster, `node.<name>` for one node. */
+export const bgpConfiguration = defineKind({
+  kind: 'BGPConfiguration',
+  apiVersion: TOMBOLO_V1ALPHA1,
+  otherVersions: CALICO_VERSIONS,
+  plural: 'bgpconfigurations',
+  namespaced: false,
+  body,
+  rules: ({ spec }) => communityProblems(spec),
+  columns: [
+    ['ASN', ({ spec }) => spec.asNumber ?? 64512],
+    ['MESH', ({ spec }) => spec.nodeToNodeMeshEnabled ?? true],
+  ],
+});
+
+export type BGPConfiguration = StoredObject & Of<typeof body>;
+
+/** Every name that an advertisement uses must be declared. */
+function communityProblems({
+  communities = [],
+  prefixAdvertisements = [],
+}: BGPConfiguration['spec']): Problem[] {
+  const names = new Set(communities.map(({ name }) => name));
+  return prefixAdvertisements.flatMap(({ communities: used = [] }, index) =>
+    used.flatMap((value, at) => {
+      if (names.has(value)) return [];
+      const path = `spec.prefixAdvertisements[${index}].communities[${at}]`;
+      const problems: Problem[] = [];
+      communityText.check(value, path, problems);
+      return problems.length > 0
+        ? [{ path, reason: 'expected the name of one of spec.communities, or a community', value }]
+        : [];
+    }),
+  );
+}

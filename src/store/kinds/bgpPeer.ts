@@ -1,0 +1,78 @@
+import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
+import { addressAndPort, secretKeyRef } from './bgpValues.ts';
+import { asNumber, CALICO_VERSIONS, defineKind, ip, type StoredObject, TOMBOLO_V1ALPHA1 } from './kind.ts';
+
+const body = object(
+  {
+    spec: object(
+      {},
+      {
+        /** The one node that peers; absent with nodeSelector absent: all of them. */
+        node: text(),
+        nodeSelector: text(),
+        /** The other end: an address, or nodes by their labels. */
+        peerIP: addressAndPort,
+        peerSelector: text(),
+        asNumber,
+        localASNumber: asNumber,
+        keepOriginalNextHop: boolean(),
+        nextHopMode: oneOf('Auto', 'Self', 'Keep'),
+        password: secretKeyRef,
+        sourceAddress: oneOf('UseNodeIP', 'None'),
+        maxRestartTime: text(),
+        keepaliveTime: text(),
+        numAllowedLocalASNumbers: integer(0, 255),
+        /** Hops allowed between the two ends (RFC 5082); absent switches the check off. */
+        ttlSecurity: integer(1, 255),
+        reachableBy: ip,
+        filters: listOf(text()),
+        localWorkloadSelector: text(),
+        reversePeering: oneOf('Auto', 'Manual'),
+        /** Ours, named as MetalLB does: how long without a message before the session is dead, as `90s`. */
+        holdTime: text(),
+        connectTime: text(),
+        interface: text({ max: 15 }),
+        bfdProfile: text(),
+        ebgpMultiHop: boolean(),
+      },
+    ),
+  },
+  {},
+);
+
+export const bgpPeer = defineKind({
+  kind: 'BGPPeer',
+  apiVersion: TOMBOLO_V1ALPHA1,
+  otherVersions: CALICO_VERSIONS,
+  plural: 'bgppeers',
+  namespaced: false,
+  body,
+  rules: ({ spec }) => exclusionProblems(spec),
+  columns: [
+    ['PEERIP', ({ spec }) => spec.peerIP ?? spec.peerSelector],
+    ['NODE', ({ spec }) => spec.node ?? spec.nodeSelector ?? '(global)'],
+    ['ASN', ({ spec }) => spec.asNumber],
+  ],
+});
+
+export type BGPPeer = StoredObject & Of<typeof body>;
+
+function exclusionProblems(spec: BGPPeer['spec']): Problem[] {
+  const problems: Problem[] = [];
+  const notBoth = (a: keyof BGPPeer['spec'], b: keyof BGPPeer['spec']) => {
+    if (spec[a] !== undefined && spec[b] !== undefined) {
+      problems.push({
+        path: `spec.${a}`,
+        reason: `stands beside spec.${b}, expected one of them`,
+        value: spec[a],
+      });
+    }
+  };
+  notBoth('node', 'nodeSelector');
+  notBoth('peerIP', 'peerSelector');
+  notBoth('asNumber', 'peerSelector');
+  if (spec.peerIP === undefined && spec.peerSelector === undefined && !spec.localWorkloadSelector) {
+    problems.push({ path: 'spec.peerIP', reason: 'is required where there is no spec.peerSelector' });
+  }
+  return problems;
+}

@@ -1,0 +1,32 @@
+import { parseIP } from '../../address/ip.ts';
+import { object, parsedBy, text } from '../schema.ts';
+
+/** A key of a Secret: `{secretKeyRef: {name, key}}`. */
+export const secretKeyRef = object({}, { secretKeyRef: object({ name: text(), key: text() }, {}) });
+
+/** `64512:100` (RFC 1997) or `64512:1:2` (RFC 8092). */
+export const communityText = parsedBy(checkCommunity, 'a community');
+
+/** `10.0.0.1`, `10.0.0.1:1179`, `2001:db8::1` or `[2001:db8::1]:1179`. */
+export const addressAndPort = parsedBy(parseAddressAndPort, 'an address, or an address and a port');
+
+/**
+ * Takes apart an address with an optional port; brackets tell where an IPv6 address ends.
+ *
+ * @throws {SyntaxError} If the text is neither.
+ */
+export function parseAddressAndPort(value: string) {
+  const match = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(value) ?? /^([^:]+)(?::(\d{1,5}))?$/.exec(value);
+  const port = match?.[2] === undefined ? undefined : Number(match[2]);
+  if (port !== undefined && (port < 1 || port > 65535)) throw new SyntaxError(`the port is out of range`);
+  return { address: parseIP(match?.[1] ?? value), port };
+}
+
+function checkCommunity(value: string): void {
+  const parts = value.split(':');
+  const most = parts.length === 2 ? 0xffff : 0xffffffff;
+  const fits = parts.every((part) => /^(0|[1-9]\d{0,9})$/.test(part) && Number(part) <= most);
+  if (!fits || parts.length < 2 || parts.length > 3) {
+    throw new SyntaxError('expected two numbers up to 65535, or three up to 4294967295');
+  }
+}

@@ -1,0 +1,92 @@
+import { parsePrefix, prefixFamily } from '../../address/prefix.ts';
+import {
+  boolean,
+  integer,
+  listOf,
+  type Of,
+  object,
+  oneOf,
+  openObject,
+  type Problem,
+  text,
+} from '../schema.ts';
+import {
+  CALICO_VERSIONS,
+  conditions,
+  defineKind,
+  prefix,
+  type StoredObject,
+  TOMBOLO_V1ALPHA1,
+} from './kind.ts';
+
+const body = object(
+  {
+    spec: object(
+      { cidr: prefix },
+      {
+        /** The length of the blocks cut from the pool; 26 and 122 where absent. */
+        blockSize: integer(20, 128),
+        nodeSelector: text(),
+        namespaceSelector: text(),
+        allowedUses: listOf(oneOf('Workload', 'Tunnel', 'LoadBalancer')),
+        assignmentMode: oneOf('Automatic', 'Manual'),
+        ipipMode: oneOf('Always', 'CrossSubnet', 'Never'),
+        vxlanMode: oneOf('Always', 'CrossSubnet', 'Never'),
+        natOutgoing: boolean(),
+        disabled: boolean(),
+        disableBGPExport: boolean(),
+        /** Ours: prefixes inside the pool that are never given out. */
+        reserved: listOf(prefix),
+        /** Ours: how long a released address rests. */
+        cooldownSeconds: integer(0, 86400),
+        /** Ours: how a node's share of the pool grows and shrinks, in addresses; `step` in blocks. */
+        expansion: object(
+          {},
+          {
+            low: integer(0, 65536),
+            high: integer(0, 65536),
+            min: integer(0, 65536),
+            max: integer(1, 65536),
+            step: integer(1, 1024),
+          },
+        ),
+      },
+    ),
+  },
+  { status: openObject({}, { conditions }) },
+);
+
+export const ipPool = defineKind({
+  kind: 'IPPool',
+  apiVersion: TOMBOLO_V1ALPHA1,
+  otherVersions: CALICO_VERSIONS,
+  plural: 'ippools',
+  namespaced: false,
+  body,
+  rules: ({ spec }) => blockSizeProblems(spec.cidr, spec.blockSize),
+  columns: [
+    ['CIDR', ({ spec }) => spec.cidr],
+    ['BLOCKSIZE', ({ spec }) => blockSizeOf(spec)],
+    ['SELECTOR', ({ spec }) => spec.nodeSelector ?? 'all()'],
+    ['DISABLED', ({ spec }) => spec.disabled ?? false],
+  ],
+});
+
+export type IPPool = StoredObject & Of<typeof body>;
+
+/** The length of a pool's blocks, Calico's default where it names none. */
+export function blockSizeOf({ cidr, blockSize }: IPPool['spec']): number {
+  return blockSize ?? (prefixFamily(parsePrefix(cidr)) === 4 ? 26 : 122);
+}
+
+function blockSizeProblems(cidr: string, blockSize: number | undefined): Problem[] {
+  const { address, length } = parsePrefix(cidr);
+  const [least, most] = typeof address === 'number' ? [20, 32] : [116, 128];
+  const size = blockSize ?? (most === 32 ? 26 : 122);
+  if (size < least || size > most) {
+    return [{ path: 'spec.blockSize', reason: `expected ${least} to ${most} for this family`, value: size }];
+  }
+  return size < length
+    ? [{ path: 'spec.cidr', reason: `holds no block of length ${size}`, value: cidr }]
+    : [];
+}
