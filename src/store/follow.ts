@@ -32,7 +32,7 @@ export async function follow<K extends Kind>(
       if (signal.aborted) return;
       handle({ type: 'replaced', objects: items });
       retry = FIRST_RETRY_MS;
-      await watchOn(store, kind, resourceVersion, handle, signal);
+      await watchOn(store, kind, resourceVersion, handle, signal, pause);
     } catch (error) {
       if (signal.aborted) return;
       handle({ type: 'interrupted', error });
@@ -50,6 +50,7 @@ async function watchOn<K extends Kind>(
   from: string,
   handle: (change: Change<ObjectOf<K>>) => void,
   signal: AbortSignal,
+  pause: (ms: number, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   let version = from;
   while (!signal.aborted) {
@@ -59,6 +60,7 @@ async function watchOn<K extends Kind>(
       if (event.type === 'deleted') handle({ type: 'deleted', object: event.object });
       else if (event.type !== 'bookmark') handle({ type: 'applied', object: event.object });
     }
+    await pause(FIRST_RETRY_MS, signal);
   }
 }
 

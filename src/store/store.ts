@@ -31,20 +31,23 @@ export interface Store {
    *
    * @throws {StoreError} `AlreadyExists`, `Invalid`.
    */
-  create<K extends Kind>(object: ObjectOf<K>): Promise<ObjectOf<K>>;
+  create<T extends ObjectOf<Kind>>(object: T): Promise<T>;
 
   /**
    * Replaces the object that `metadata.resourceVersion` was read from, and no later one.
    *
    * @throws {StoreError} `Conflict` if it has changed since, `NotFound`, `Invalid`.
    */
-  update<K extends Kind>(object: ObjectOf<K>): Promise<ObjectOf<K>>;
+  update<T extends ObjectOf<Kind>>(object: T): Promise<T>;
 
   /** As {@link update}, of the status alone. */
-  updateStatus<K extends Kind>(object: ObjectOf<K>): Promise<ObjectOf<K>>;
+  updateStatus<T extends ObjectOf<Kind>>(object: T): Promise<T>;
 
   /** @throws {StoreError} `NotFound`; `Conflict` if `preconditions` do not hold. */
   delete(kind: Kind, key: Key, preconditions?: Preconditions): Promise<void>;
+
+  /** What is stored but counts for nothing, a line each. */
+  problems(): readonly string[];
 
   close(): Promise<void>;
 }

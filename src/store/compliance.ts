@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Change, follow } from './follow.ts';
+import type { ObjectOf } from './kinds/registry.ts';
+import { isStoreError, type Store, type StoreReason } from './store.ts';
+
+/** Two clients of one empty store, as two processes would have, and what tidies up after them. */
+export interface Rig {
+  readonly store: Store;
+  readonly other: Store;
+  dispose(): Promise<void>;
+}
+
+/** What every implementation of the store must do, as tests. */
+export function storeCompliance(name: string, open: () => Promise<Rig>): void {
+  const complies = (claim: string, run: (rig: Rig) => Promise<void>) =>
+    test(`${name}: ${claim}`, async () => {
+      const rig = await open();
+      try {
+        await run(rig);
+      } finally {
+        await rig.dispose();
+      }
+    });
+
+  complies('what is created is got and listed by every client', async ({ store, other }) => {
+    const created = await store.create(service('web'));
+    assert.ok(created.metadata.uid);
+    assert.ok(created.metadata.resourceVersion);
+    const got = await other.get('Service', { namespace: 'default', name: 'web' });
+    assert.deepEqual(got.spec, service('web').spec);
+    assert.equal(got.metadata.uid, created.metadata.uid);
+    assert.equal(got.metadata.resourceVersion, created.metadata.resourceVersion);
+    assert.deepEqual(await names(other), ['web']);
+  });
+
+  complies('a list is of one namespace where one is asked for', async ({ store }) => {
+    await store.create(service('a', 'blue'));
+    await store.create(service('b', 'green'));
+    const { items } = await store.list('Service', { namespace: 'green' });
+    assert.deepEqual(
+      items.map(({ metadata }) => metadata.name),
+      ['b'],
+    );
+  });
+
+  complies('a name is taken once', async ({ store, other }) => {
+    await store.create(service('web'));
+    await refused('AlreadyExists', other.create(service('web', 'default', 81)));
+    const { spec } = await store.get('Service', { namespace: 'default', name: 'web' });
+    assert.equal(spec.ports?.[0]?.port, 80);
+  });
+
+  complies('what is not there is not found, not updated and not deleted', async ({ store }) => {
+    const key = { namespace: 'default', name: 'none' };
+    await refused('NotFound', store.get('Service', key));
+    await refused('NotFound', store.delete('Service', key));
+    const created = await store.create(service('none'));
+    await store.delete('Service', key);
+    await refused('NotFound', store.update(created));
+  });
+
+  complies(
+    'an update changes the version, and a second one of the old version is a conflict',
+    async (rig) => {
+      const { store, other } = rig;
+      const first = await store.create(service('web'));
+      const second = await other.update(withPort(first, 8080));
+      assert.notEqual(second.metadata.resourceVersion, first.metadata.resourceVersion);
+      assert.equal(second.metadata.uid, first.metadata.uid);
+      assert.ok((second.metadata.generation ?? 0) >= (first.metadata.generation ?? 0));
+      await refused('Conflict', store.update(withPort(first, 9090)));
+      const { spec } = await store.get('Service', { namespace: 'default', name: 'web' });
+      assert.equal(spec.ports?.[0]?.port, 8080);
+    },
+  );
+
+  complies('of updates from one version exactly one wins', async ({ store, other }) => {
+    const first = await store.create(service('web'));
+    const attempts = await Promise.allSettled(
+      Array.from({ length: 16 }, (_, index) =>
+        (index % 2 ? store : other).update(withPort(first, 1000 + index)),
+      ),
+    );
+    const won = attempts.flatMap((attempt) => (attempt.status === 'fulfilled' ? [attempt.value] : []));
+    assert.equal(won.length, 1);
+    for (const attempt of attempts) {
+      if (attempt.status === 'rejected') assert.ok(isStoreError(attempt.reason, 'Conflict'), attempt.reason);
+    }
+    const { spec } = await store.get('Service', { namespace: 'default', name: 'web' });
+    assert.deepEqual(spec.ports, won[0]?.spec.ports);
+  });
+
+  complies('read, change, update, and again after a conflict, loses no change', async ({ store, other }) => {
+    await store.create(service('counter', 'default', 1));
+    const key = { namespace: 'default', name: 'counter' };
+    const increment = async (client: Store): Promise<void> => {
+      const read = await client.get('Service', key);
+      try {
+        await client.update(withPort(read, (read.spec.ports?.[0]?.port ?? 0) + 1));
+      } catch (error) {
+        if (!isStoreError(error, 'Conflict')) throw error;
+        await increment(client);
+      }
+    };
+    await Promise.all([store, other, store, other, store, other].map(increment));
+    const { spec } = await store.get('Service', key);
+    assert.equal(spec.ports?.[0]?.port, 7);
+  });
+
+  complies('a status is written without touching the rest', async ({ store, other }) => {
+    const created = await store.create(nodeNetwork('node-1'));
+    const status = { nodeIPs: ['192.0.2.1'], ready: true };
+    const updated = await other.updateStatus({ ...created, spec: {}, status });
+    assert.deepEqual(updated.status, status);
+    assert.deepEqual(updated.spec, created.spec);
+    await refused('Conflict', store.updateStatus({ ...created, status: {} }));
+  });
+
+  complies('an invalid object is refused, by field and value, and changes nothing', async ({ store }) => {
+    const bad = service('web', 'default', 70_000);
+    await assert.rejects(
+      store.create(bad),
+      /Service default\/web: spec\.ports\[0\]\.port: .*65535 \(value 70000\)/,
+    );
+    await refused('Invalid', store.create(bad));
+    assert.deepEqual(await names(store), []);
+  });
+
+  complies('a deletion under a condition happens only while it holds', async ({ store, other }) => {
+    const first = await store.create(service('web'));
+    const key = { namespace: 'default', name: 'web' };
+    const second = await other.update(withPort(first, 8080));
+    const version = (object: ObjectOf<'Service'>) => ({
+      resourceVersion: object.metadata.resourceVersion ?? '',
+    });
+    await refused('Conflict', store.delete('Service', key, version(first)));
+    await refused('Conflict', store.delete('Service', key, { uid: 'another' }));
+    await store.delete('Service', key, version(second));
+    assert.deepEqual(await names(other), []);
+  });
+
+  complies(
+    'a watch tells what happened since the list, in order, whoever did it',
+    async ({ store, other }) => {
+      const first = await store.create(service('web'));
+      const { resourceVersion } = await other.list('Service');
+      const second = await store.update(withPort(first, 8080));
+      await store.create(service('api'));
+      await store.delete('Service', { namespace: 'default', name: 'web' });
+      const seen: string[] = [];
+      const stop = new AbortController();
+      for await (const event of other.watch('Service', resourceVersion, within(stop))) {
+        if (event.type === 'bookmark' || event.type === 'expired') continue;
+        seen.push(`${event.type} ${event.object.metadata.name}`);
+        if (event.type === 'modified') assert.deepEqual(event.object.spec, second.spec);
+        if (settled(seen)) stop.abort();
+      }
+      assert.ok(settled(seen), seen.join(', '));
+    },
+  );
+
+  complies('a watch from a version nobody knows has expired', async ({ store }) => {
+    await store.create(service('web'));
+    const stop = new AbortController();
+    for await (const event of store.watch('Service', '1', within(stop))) {
+      if (event.type === 'expired') return;
+    }
+    assert.fail('the watch went on from a version that is not of this store');
+  });
+
+  complies('a follower ends with what is stored, however fast it changes', async ({ store, other }) => {
+    const known = new Map<string, number | undefined>();
+    const stop = new AbortController();
+    const done = follow(other, 'Service', (change) => record(known, change), stop.signal);
+    const expected = new Map<string, number | undefined>();
+    for (let round = 0; round < 40; round++) {
+      const name = `s${round % 5}`;
+      const key = { namespace: 'default', name };
+      const before = await store.get('Service', key).catch(() => undefined);
+      if (!before) await store.create(service(name, 'default', 1000 + round));
+      else if (round % 7 === 0) await store.delete('Service', key);
+      else await store.update(withPort(before, 1000 + round));
+      if (before && round % 7 === 0) expected.delete(name);
+      else expected.set(name, 1000 + round);
+    }
+    await eventually(() => assert.deepEqual(sorted(known), sorted(expected)));
+    stop.abort();
+    await done;
+  });
+}
+
+export function service(name: string, namespace = 'default', port = 80): ObjectOf<'Service'> {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace },
+    spec: { type: 'ClusterIP', clusterIP: '10.96.0.10', ports: [{ name: 'main', port }] },
+  };
+}
+
+function nodeNetwork(name: string): ObjectOf<'NodeNetwork'> {
+  return {
+    apiVersion: 'network.tombolo.dev/v1alpha1',
+    kind: 'NodeNetwork',
+    metadata: { name },
+    spec: { segments: [{ cidr: '10.0.0.0/26', generation: 1 }] },
+  };
+}
+
+export function withPort(object: ObjectOf<'Service'>, port: number): ObjectOf<'Service'> {
+  return { ...object, spec: { ...object.spec, ports: [{ name: 'main', port }] } };
+}
+
+async function refused(reason: StoreReason, attempt: Promise<unknown>): Promise<void> {
+  await assert.rejects(attempt, (error) => isStoreError(error, reason));
+}
+
+async function names(store: Store): Promise<string[]> {
+  return (await store.list('Service')).items.map(({ metadata }) => metadata.name);
+}
+
+/** Steps between two looks may be seen as one, but the end is the same. */
+function settled(seen: string[]): boolean {
+  return seen.includes('added api') && seen.includes('deleted web');
+}
+
+function record(known: Map<string, number | undefined>, change: Change<ObjectOf<'Service'>>): void {
+  const put = ({ metadata, spec }: ObjectOf<'Service'>) => known.set(metadata.name, spec.ports?.[0]?.port);
+  if (change.type === 'interrupted') throw change.error;
+  if (change.type === 'replaced') {
+    known.clear();
+    for (const object of change.objects) put(object);
+  } else if (change.type === 'applied') put(change.object);
+  else known.delete(change.object.metadata.name);
+}
+
+function sorted(map: Map<string, number | undefined>): [string, number | undefined][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function within(stop: AbortController): AbortSignal {
+  return AbortSignal.any([stop.signal, AbortSignal.timeout(10_000)]);
+}
+
+/** Tries until it holds, or fails as it last failed. */
+export async function eventually(holds: () => void | Promise<void>, ms = 10_000): Promise<void> {
+  for (const deadline = performance.now() + ms; ; ) {
+    try {
+      await holds();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parse } from 'yaml';
+import { definitionOf, InvalidObject, KIND_NAMES, kindNamed, parseObject } from './registry.ts';
+
+function problemOf(yaml: string): string {
+  try {
+    parseObject(parse(yaml));
+  } catch (error) {
+    assert.ok(error instanceof InvalidObject);
+    return error.message;
+  }
+  return assert.fail('the object was accepted');
+}
+
+test('an object of Calico is accepted as ours, as it is written', () => {
+  const object = parseObject(
+    parse(`
+apiVersion: projectcalico.org/v3
+kind: BGPPeer
+metadata: { name: rack1-tor }
+spec: { nodeSelector: rack == "rack-1", peerIP: "192.20.30.40:1790", asNumber: 64567, ttlSecurity: 1 }`),
+  );
+  assert.equal(object.apiVersion, 'network.tombolo.dev/v1alpha1');
+});
+
+test('errors name the object, the field and the value', () => {
+  const cases: [string, RegExp][] = [
+    [
+      'kind: Deployment\nmetadata: { name: x }',
+      /Deployment x: kind: expected one of Node, .*\(value "Deployment"\)/,
+    ],
+    ['kind: Node\napiVersion: v2\nmetadata: { name: n }', /Node n: apiVersion: expected v1 \(value "v2"\)/],
+    ['kind: Node\napiVersion: v1\nmetadata: {}', /metadata\.name: is required/],
+    [
+      'kind: Node\napiVersion: v1\nmetadata: { name: A_B }',
+      /metadata\.name: expected lower-case .*\(value "A_B"\)/,
+    ],
+    ['kind: Pod\napiVersion: v1\nmetadata: { name: p }', /metadata\.namespace: is required/],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.1/16 }'),
+      /spec\.cidr: expected a prefix: .*did you mean 10\.0\.0\.0\/16/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, blockSize: 12 }'),
+      /spec\.blockSize: expected .* from 20 to 128 \(value 12\)/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, blockSize: 122 }'),
+      /spec\.blockSize: expected 20 to 32 for this family/,
+    ],
+    [ours('IPPool', '{ cidr: 10.0.0.0/28 }'), /spec\.cidr: holds no block of length 26/],
+    [
+      ours('IPPool', '{ CIDR: 10.0.0.0/16 }'),
+      /spec\.cidr: is required; spec\.CIDR: unknown field, did you mean cidr/,
+    ],
+    [ours('BGPPeer', '{ peerIP: 10.0.0.300, asNumber: 1 }'), /spec\.peerIP: .*\(value "10\.0\.0\.300"\)/],
+    [ours('BGPPeer', '{ asNumber: 0, peerIP: 10.0.0.1 }'), /spec\.asNumber: .* \(value 0\)/],
+    [
+      ours('BGPPeer', '{ node: a, nodeSelector: b, peerIP: 10.0.0.1 }'),
+      /spec\.node: stands beside spec\.nodeSelector/,
+    ],
+    [
+      ours('BGPFilter', '{ importV4: [{ action: Drop }] }'),
+      /spec\.importV4\[0\]\.action: expected Accept, Reject/,
+    ],
+    [
+      ours('BGPFilter', '{ importV4: [{ action: Accept, cidr: "fd00::/8", matchOperator: In }] }'),
+      /the other family/,
+    ],
+    [
+      ours('BGPFilter', '{ exportV6: [{ action: Accept, cidr: "fd00::/8" }] }'),
+      /matchOperator: is required with cidr/,
+    ],
+    [
+      ours('NodeNetwork', '{ segments: [{ cidr: 10.0.0.0/24 }, { cidr: 10.0.0.128/25 }] }'),
+      /segments\[1\]\.cidr: overlaps 10\.0\.0\.0\/24/,
+    ],
+    [
+      ours('NodeNetwork', '{ segments: [{ cidr: 10.0.0.0/24, gateway: 10.0.1.1 }] }'),
+      /gateway: lies outside 10\.0\.0\.0\/24/,
+    ],
+    [
+      ours('BGPConfiguration', '{ prefixAdvertisements: [{ cidr: 10.0.0.0/8, communities: [x] }] }'),
+      /communities\[0\]: expected the name/,
+    ],
+    [
+      svc('{ ports: [{ port: 80 }, { port: 80 }] }'),
+      /spec\.ports\[1\]: the same as spec\.ports\[0\] \(value "80\/TCP"\)/,
+    ],
+    [svc('{ ports: [{ port: 80, name: a }, { port: 81 }] }'), /spec\.ports\[1\]\.name: is required/],
+    [svc('{ clusterIP: nonsense }'), /spec\.clusterIP: expected an address/],
+    [svc('{ clusterIPs: [10.0.0.1, 10.0.0.2] }'), /spec\.clusterIPs: expected one of each family/],
+    [slice('[{ addresses: ["fd00::1"] }]'), /endpoints\[0\]\.addresses\[0\]: expected an IPv4 address/],
+  ];
+  for (const [yaml, expected] of cases) assert.match(problemOf(yaml), expected, yaml);
+});
+
+test('unknown fields pass in the kinds of Kubernetes', () => {
+  parseObject(parse(svc('{ ports: [{ port: 80, fancy: 1 }], somethingNew: true }')));
+});
+
+test('empty fields are absent ones', () => {
+  parseObject(parse(ours('BGPPeer', '{ peerIP: 10.0.0.1, asNumber: 64512, nodeSelector: ~ }')));
+});
+
+test('a kind is found by whatever people call it, and no two share a name', () => {
+  for (const name of ['svc', 'Service', 'services', 'SERVICE']) assert.equal(kindNamed(name), 'Service');
+  const names = KIND_NAMES.flatMap((kind) => {
+    const { plural, shortNames = [] } = definitionOf(kind);
+    return [kind.toLowerCase(), plural, ...shortNames];
+  });
+  assert.equal(new Set(names).size, names.length);
+});
+
+function ours(kind: string, spec: string): string {
+  return `{ apiVersion: network.tombolo.dev/v1alpha1, kind: ${kind}, metadata: { name: x }, spec: ${spec} }`;
+}
+
+function svc(spec: string): string {
+  return `{ apiVersion: v1, kind: Service, metadata: { name: s, namespace: d }, spec: ${spec} }`;
+}
+
+function slice(endpoints: string): string {
+  return `{ apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: { name: s, namespace: d }, addressType: IPv4, endpoints: ${endpoints} }`;
+}
