@@ -5,7 +5,7 @@ import type { FreeBlocks } from './blocks.ts';
 import type { Draft } from './draft.ts';
 import { blockAddresses, type Pool } from './pool.ts';
 import { reportOf } from './transition.ts';
-import type { Request, Shortage, World } from './world.ts';
+import type { Request, Segment, Shortage, World } from './world.ts';
 
 /** How many free ranges a refusal lists. */
 const RANGES_SHOWN = 4;
@@ -113,10 +113,19 @@ function takeBack(draft: Draft, pool: Pool): Prefix | undefined {
 
 function assign(draft: Draft, pool: Pool, block: Prefix, why: string): void {
   const before = draft.segments.find(({ cidr }) => cidr === block);
-  const generation = (before?.generation ?? 0) + 1;
-  const segment = { cidr: block, pool: pool.name, state: 'active', generation } as const;
-  if (before) draft.change(before, segment, `${formatPrefix(block)} is kept: ${why}`);
-  else draft.add(segment, `${formatPrefix(block)} of pool ${pool.name} is assigned: ${why}`);
+  const range = formatPrefix(block);
+  if (before) {
+    const kept: Segment = {
+      cidr: block,
+      pool: pool.name,
+      state: 'active',
+      generation: before.generation + 1,
+    };
+    draft.change(before, kept, `${range} is kept: ${why}`);
+  } else {
+    const claim: Segment = { cidr: block, pool: pool.name, state: 'claimed', generation: 1 };
+    draft.add(claim, `${range} of pool ${pool.name} is claimed: ${why}`);
+  }
 }
 
 function limitReached(draft: Draft, world: World, pool: Pool): string | undefined {
@@ -145,19 +154,20 @@ function free(draft: Draft, pools: readonly Pool[]): number {
 }
 
 function capacity(draft: Draft, pools: readonly Pool[]): number {
-  return active(draft, pools).reduce((sum, { pool }) => sum + blockAddresses(pool), 0);
+  return supply(draft, pools).reduce((sum, { pool }) => sum + blockAddresses(pool), 0);
 }
 
 function used(draft: Draft, pools: readonly Pool[]): number {
-  return active(draft, pools).reduce(
+  return supply(draft, pools).reduce(
     (sum, { segment }) => sum + (reportOf(draft.node, segment)?.used ?? 0),
     0,
   );
 }
 
-function active(draft: Draft, pools: readonly Pool[]) {
+/** What the node has or is about to have. */
+function supply(draft: Draft, pools: readonly Pool[]) {
   return draft.segments.flatMap((segment) => {
     const pool = pools.find(({ name }) => name === segment.pool);
-    return pool && segment.state === 'active' ? [{ segment, pool }] : [];
+    return pool && (segment.state === 'active' || segment.state === 'claimed') ? [{ segment, pool }] : [];
   });
 }

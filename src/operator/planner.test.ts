@@ -53,9 +53,36 @@ function held(given: World): Record<string, string[]> {
 
 test('every node gets its first block, no two the same', () => {
   assert.deepEqual(held(world([pool()], [node('a'), node('b')])), {
-    a: ['10.0.0.0/28 active 1'],
-    b: ['10.0.0.16/28 active 1'],
+    a: ['10.0.0.0/28 claimed 1'],
+    b: ['10.0.0.16/28 claimed 1'],
   });
+});
+
+test('a claim becomes a segment only when a later list shows nobody else there', () => {
+  const claim = (cidr: string) => segment(cidr, { state: 'claimed' });
+  assert.deepEqual(
+    held(
+      world(
+        [],
+        [node('a', { segments: [claim('10.0.0.0/28')] }), node('b', { segments: [claim('10.0.0.16/28')] })],
+      ),
+    ),
+    {
+      a: ['10.0.0.0/28 active 2'],
+      b: ['10.0.0.16/28 active 2'],
+    },
+  );
+  const both = world(
+    [],
+    [node('a', { segments: [claim('10.0.0.0/28')] }), node('b', { segments: [claim('10.0.0.0/28')] })],
+  );
+  assert.deepEqual(held(both), { a: [], b: [] });
+  const late = world(
+    [],
+    [node('a', { segments: [claim('10.0.0.0/28')] }), node('b', { segments: [segment('10.0.0.0/27')] })],
+  );
+  assert.deepEqual(held(late), { a: [] });
+  assert.deepEqual(plan(late).conflicts, []);
 });
 
 test('a node below its low watermark grows, one above it is left alone', () => {
@@ -68,7 +95,7 @@ test('a node below its low watermark grows, one above it is left alone', () => {
       node('b', { segments: [roomy], reports: [report(roomy, { used: 12 })] }),
     ],
   );
-  assert.deepEqual(held(given), { a: ['10.0.0.0/28 active 1', '10.0.0.32/28 active 1'] });
+  assert.deepEqual(held(given), { a: ['10.0.0.0/28 active 1', '10.0.0.32/28 claimed 1'] });
 });
 
 test('a node that ran dry is served before others that are merely low', () => {
@@ -102,13 +129,13 @@ test("a rack's pool feeds that rack's nodes alone", () => {
     pool({ name: 'rack-b', cidr: '10.0.1.0/24', nodes: "rack == 'b'" }),
   ];
   const given = world(pools, [node('n1', { labels: { rack: 'b' } }), node('n2', { labels: { rack: 'c' } })]);
-  assert.deepEqual(held(given), { n1: ['10.0.1.0/28 active 1'] });
+  assert.deepEqual(held(given), { n1: ['10.0.1.0/28 claimed 1'] });
 });
 
 test('a pool for nobody is drawn from by request only, and never replaced by another', () => {
   const bound = pool({ name: 'bank', nodes: '!all()', open: false, cidr: '10.9.0.0/28' });
   const asking = node('a', { requests: [{ pool: 'bank', family: 4, addresses: 1 }] });
-  assert.deepEqual(held(world([bound], [asking, node('b')])), { a: ['10.9.0.0/28 active 1'] });
+  assert.deepEqual(held(world([bound], [asking, node('b')])), { a: ['10.9.0.0/28 claimed 1'] });
   const typo = plan(
     world([bound, pool()], [node('a', { requests: [{ pool: 'bnak', family: 4, addresses: 1 }] })]),
   );
@@ -131,7 +158,7 @@ test('limits of the pool and of the node hold', () => {
 
 test('a write that may have been committed keeps its range from everybody else', () => {
   const given = world([pool()], [node('a')], { uncertain: [parsePrefix('10.0.0.0/28')] });
-  assert.deepEqual(held(given), { a: ['10.0.0.16/28 active 1'] });
+  assert.deepEqual(held(given), { a: ['10.0.0.16/28 claimed 1'] });
 });
 
 test('an empty block is asked back at the second observation, drained, cooled, and only then free', () => {
@@ -207,5 +234,5 @@ test('ranges held twice are reported and left alone', () => {
 
 test('dual stack nodes get a block of each family', () => {
   const pools = [pool(), pool({ name: 'six', cidr: 'fd00::/64', blockSize: 122 })];
-  assert.deepEqual(held(world(pools, [node('a')])), { a: ['10.0.0.0/28 active 1', 'fd00::/122 active 1'] });
+  assert.deepEqual(held(world(pools, [node('a')])), { a: ['10.0.0.0/28 claimed 1', 'fd00::/122 claimed 1'] });
 });

@@ -1,21 +1,23 @@
-import { comparePrefixes, formatPrefix, overlaps, type Prefix, prefixFamily } from '../address/prefix.ts';
+import { overlaps, type Prefix } from '../address/prefix.ts';
 import { FreeBlocks } from './blocks.ts';
+import { findClashes } from './clash.ts';
 import { Draft } from './draft.ts';
 import { growth } from './growth.ts';
 import type { Pool } from './pool.ts';
 import { surplus } from './surplus.ts';
 import { advance } from './transition.ts';
-import type { Idle, NodeView, Plan, Shortage, World } from './world.ts';
+import type { Idle, Plan, Shortage, World } from './world.ts';
 
 /**
  * Decides who gets which segment. A function of what was read and of what was idle before; whoever calls it writes the
  * assignments with compare-and-swap and reads again.
  *
- * In this order: segments move along their way back, nodes that ran dry get blocks, nodes below their low watermark get
+ * In this order: segments move along their way, nodes that ran dry get blocks, nodes below their low watermark get
  * blocks, and superfluous blocks are asked back.
  */
 export function plan(world: World, idle: Idle = new Map()): Plan {
-  const drafts = world.nodes.map((node) => new Draft(node, advance(node, world)));
+  const clashes = findClashes(world.nodes);
+  const drafts = world.nodes.map((node) => new Draft(node, advance(node, world, clashes.segments)));
   const free = new Map<string, FreeBlocks>();
   const blocksOf = (pool: Pool): FreeBlocks => {
     const known =
@@ -31,7 +33,7 @@ export function plan(world: World, idle: Idle = new Map()): Plan {
   return {
     assignments: drafts.flatMap((draft) => draft.assignment() ?? []),
     shortages,
-    conflicts: conflictsOf(world.nodes),
+    conflicts: clashes.conflicts,
     idle: idleNow,
   };
 }
@@ -52,22 +54,4 @@ function takenIn(world: World, drafts: readonly Draft[], pool: Pool): Prefix[] {
     for (const { cidr } of [...node.segments, ...segments]) held.push(cidr);
   }
   return held.filter((cidr) => overlaps(cidr, pool.cidr));
-}
-
-function conflictsOf(nodes: readonly NodeView[]): string[] {
-  const held = nodes
-    .flatMap(({ name, segments }) => segments.map(({ cidr }) => ({ name, cidr })))
-    .sort((a, b) => comparePrefixes(a.cidr, b.cidr));
-  const conflicts: string[] = [];
-  let widest = held[0];
-  for (const next of held.slice(1)) {
-    if (widest && prefixFamily(widest.cidr) === prefixFamily(next.cidr) && overlaps(widest.cidr, next.cidr)) {
-      conflicts.push(
-        `${formatPrefix(widest.cidr)} of ${widest.name} overlaps ${formatPrefix(next.cidr)} of ${next.name}`,
-      );
-    } else {
-      widest = next;
-    }
-  }
-  return conflicts;
 }

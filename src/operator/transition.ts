@@ -11,11 +11,19 @@ export function reportOf(node: NodeView, segment: Segment): SegmentReport | unde
   );
 }
 
-/** Moves a node's segments along their way back as far as the agent's answers and the clock allow. */
-export function advance(node: NodeView, world: World): { segments: Segment[]; reasons: string[] } {
+/**
+ * Moves a node's segments along their way as far as the agent's answers and the clock allow.
+ *
+ * @param clashing Segments that share an address with another one: a claim among them is given up.
+ */
+export function advance(
+  node: NodeView,
+  world: World,
+  clashing: ReadonlySet<Segment>,
+): { segments: Segment[]; reasons: string[] } {
   const reasons: string[] = [];
   const segments = node.segments.flatMap((segment): Segment[] => {
-    const step = node.present ? stepOf(node, segment, world) : collect(node, segment, world);
+    const step = segment.state === 'claimed' ? settle(segment, node, clashing) : stepOf(node, segment, world);
     if (step.reason !== undefined) reasons.push(step.reason);
     return step.segment ? [step.segment] : [];
   });
@@ -27,8 +35,20 @@ interface Step {
   readonly reason?: string;
 }
 
+/** Nobody uses a claimed segment yet, so giving up a claim costs nothing; whoever else claimed gives up too. */
+function settle(segment: Segment, node: NodeView, clashing: ReadonlySet<Segment>): Step {
+  const range = formatPrefix(segment.cidr);
+  if (!node.present) return { reason: `the claim on ${range} is given up: node ${node.name} is gone` };
+  if (clashing.has(segment)) return { reason: `the claim on ${range} is given up: somebody else is there` };
+  return {
+    segment: { ...segment, state: 'active', generation: segment.generation + 1 },
+    reason: `${range} is the node's`,
+  };
+}
+
 function stepOf(node: NodeView, segment: Segment, world: World): Step {
   if (segment.state === 'cooling') return rest(segment, world);
+  if (!node.present) return collect(node, segment, world);
   if (segment.state !== 'releasing') return { segment };
   const report = reportOf(node, segment);
   if (report?.drained) {
@@ -49,7 +69,6 @@ function stepOf(node: NodeView, segment: Segment, world: World): Step {
 
 /** The node is gone for good, and with it its pods: nobody is left to drain the segment, so it only cools down. */
 function collect(node: NodeView, segment: Segment, world: World): Step {
-  if (segment.state === 'cooling') return rest(segment, world);
   return {
     segment: cooled(segment, world),
     reason: `${formatPrefix(segment.cidr)} cools down: node ${node.name} is gone`,

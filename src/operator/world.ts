@@ -3,11 +3,15 @@ import type { Labels } from '../selector/selector.ts';
 import type { Pool } from './pool.ts';
 
 /**
- * A segment's way: `active` → `releasing` (the operator asks for it back) → drained (the agent says it is empty and no
- * longer announced) → `cooling` → gone. Every change of state raises the generation, so an answer about an earlier state
- * is recognised and ignored.
+ * A segment's way: `claimed` → `active` → `releasing` (the operator asks for it back) → drained (the agent says it is
+ * empty and no longer announced) → `cooling` → gone. Every change of state raises the generation, so an answer about an
+ * earlier state is recognised and ignored.
+ *
+ * A claim becomes active once a list that was begun after it had been written shows nobody else on the same range. Of two
+ * writers who claim one range, on whatever nodes, the later one lists after both claims: at most one of them can find
+ * itself alone. That holds without a leader; electing one only spares the quarrel.
  */
-export type SegmentState = 'active' | 'releasing' | 'cooling';
+export type SegmentState = 'claimed' | 'active' | 'releasing' | 'cooling';
 
 /** What the operator has assigned: `NodeNetwork.spec.segments[]`. */
 export interface Segment {
@@ -48,7 +52,7 @@ export interface NodeView {
   readonly requests: readonly Request[];
 }
 
-/** Everything the planner looks at, read whole before the first allocation. */
+/** Everything the planner looks at, from lists begun after the last write was answered; never from a cache. */
 export interface World {
   readonly pools: readonly Pool[];
   readonly nodes: readonly NodeView[];
