@@ -12,6 +12,9 @@ import {
 import { dirname } from 'node:path';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { build } from 'esbuild';
+import { write as writeReasons } from './scripts/generateReasons.mjs';
+
+writeReasons();
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 const commit = process.env.TOMBOLO_COMMIT ?? '';

@@ -5,7 +5,7 @@ import { be16, padding, raw, struct, u8, u16, u32, u64 } from './codec.ts';
 
 const sample = struct<{ a: number; port: number; b: bigint; c: number; bytes: Buffer; d: number }>({
   a: u8,
-  pad0: padding(1),
+  zero: padding(1),
   port: be16,
   d: u32,
   b: u64,
@@ -19,7 +19,7 @@ test('a struct lies as C would lay it out, with ports in network order and paddi
   assert.equal(bytes.toString('hex'), '0100005002000000030000000000000004006162636465 66'.replace(' ', ''));
   assert.deepEqual(
     sample.fields.map(({ name, offset }) => `${name}@${offset}`),
-    ['a@0', 'pad0@1', 'port@2', 'd@4', 'b@8', 'c@16', 'bytes@18'],
+    ['a@0', 'zero@1', 'port@2', 'd@4', 'b@8', 'c@16', 'bytes@18'],
   );
 });
 

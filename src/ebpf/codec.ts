@@ -56,26 +56,39 @@ export function raw(size: number): Codec<Buffer> {
   };
 }
 
-/** Padding that C would insert without saying so, or declares: always written as zero, never read. */
+/** Bytes that are always written as zero and never read: what C pads with, or sets aside. */
 export function padding(size: number): Codec<void> {
   return { size, write: (bytes, offset) => void bytes.fill(0, offset, offset + size), read: () => undefined };
+}
+
+/** One of several names, as the number of its place. Reading an unknown number gives the first name. */
+export function choice<const Names extends readonly [string, ...string[]]>(
+  number: Codec<number>,
+  names: Names,
+): Codec<Names[number]> {
+  return {
+    size: number.size,
+    write: (bytes, offset, name) => number.write(bytes, offset, names.indexOf(name)),
+    read: (bytes, offset) => names[number.read(bytes, offset)] ?? names[0],
+  };
 }
 
 type Fields<T> = { readonly [K in keyof T]-?: Codec<T[K]> };
 
 /**
- * A struct from its fields in C order, under their C names. There is no implicit padding: a hole in the
- * C struct is a field named `pad…` made by {@link padding}.
+ * A struct from its fields in C order, under their C names. There is no implicit padding: what C would
+ * insert is a field named `zero`, made by {@link padding}, in C and here.
  */
 export function struct<T extends object>(
-  fields: Fields<T> & Record<`pad${string}`, Codec<void>>,
+  fields: Fields<T> & { readonly zero?: Codec<void> },
 ): StructCodec<T> {
   let size = 0;
   const placed = Object.entries<Codec<unknown>>(fields).map(([name, codec]) => {
     const offset = size;
     size += codec.size;
-    return { name, offset, size: codec.size, codec, hidden: name.startsWith('pad') };
+    return { name, offset, size: codec.size, codec };
   });
+  const visible = placed.filter(({ name }) => name !== 'zero');
   return {
     size,
     fields: placed,
@@ -84,9 +97,7 @@ export function struct<T extends object>(
     },
     read: (bytes, at) => {
       const value: Record<string, unknown> = {};
-      for (const { name, offset, codec, hidden } of placed) {
-        if (!hidden) value[name] = codec.read(bytes, at + offset);
-      }
+      for (const { name, offset, codec } of visible) value[name] = codec.read(bytes, at + offset);
       return value as T;
     },
   };

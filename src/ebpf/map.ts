@@ -50,6 +50,8 @@ const UPDATE_FLAGS = { any: 0n, new: 1n, existing: 2n } as const;
 
 /** Entries per batch call; bounds the buffers, and the time the kernel spends before a signal is seen. */
 const BATCH = 4096;
+/** Below this many entries, buffers for a batch cost more than the system calls it saves. */
+const WORTH_A_BATCH = 8;
 
 /**
  * A map through its descriptor, which it owns. Keys and values are what their codecs say; of a per-CPU map
@@ -131,19 +133,22 @@ export class BpfMap<K, V> {
    *
    * @throws {SystemError} `E2BIG` if the map is full.
    */
-  setAll(entries: Iterable<readonly [K, V]>): void {
-    const keys = Buffer.alloc(BATCH * this.#keys.size);
-    const values = Buffer.alloc(BATCH * this.#values.size);
-    let count = 0;
-    for (const [key, value] of entries) {
-      this.#keys.write(keys, count * this.#keys.size, key);
-      this.#values.write(values, count * this.#values.size, value);
-      if (++count === BATCH) {
-        this.#updateBatch(keys, values, count);
-        count = 0;
-      }
+  setAll(entries: readonly (readonly [K, V])[]): void {
+    if (entries.length < WORTH_A_BATCH) {
+      for (const [key, value] of entries) this.set(key, value);
+      return;
     }
-    if (count > 0) this.#updateBatch(keys, values, count);
+    const capacity = Math.min(entries.length, BATCH);
+    const keys = Buffer.alloc(capacity * this.#keys.size);
+    const values = Buffer.alloc(capacity * this.#values.size);
+    for (let start = 0; start < entries.length; start += capacity) {
+      const chunk = entries.slice(start, start + capacity);
+      chunk.forEach(([key, value], index) => {
+        this.#keys.write(keys, index * this.#keys.size, key);
+        this.#values.write(values, index * this.#values.size, value);
+      });
+      this.#updateBatch(keys, values, chunk.length);
+    }
   }
 
   #updateBatch(keys: Buffer, values: Buffer, count: number): void {
@@ -160,18 +165,19 @@ export class BpfMap<K, V> {
   }
 
   /** Deletes many entries; those that are gone already are passed over. Returns how many were there. */
-  deleteAll(keys: Iterable<K>): number {
-    const batch = Buffer.alloc(BATCH * this.#keys.size);
+  deleteAll(keys: readonly K[]): number {
+    if (keys.length < WORTH_A_BATCH) return keys.filter((key) => this.delete(key)).length;
+    const capacity = Math.min(keys.length, BATCH);
+    const batch = Buffer.alloc(capacity * this.#keys.size);
     let deleted = 0;
-    let count = 0;
-    for (const key of keys) {
-      this.#keys.write(batch, count * this.#keys.size, key);
-      if (++count === BATCH) {
-        deleted += this.#deleteBatch(batch, count);
-        count = 0;
-      }
+    for (let start = 0; start < keys.length; start += capacity) {
+      const chunk = keys.slice(start, start + capacity);
+      chunk.forEach((key, index) => {
+        this.#keys.write(batch, index * this.#keys.size, key);
+      });
+      deleted += this.#deleteBatch(batch, chunk.length);
     }
-    return count > 0 ? deleted + this.#deleteBatch(batch, count) : deleted;
+    return deleted;
   }
 
   #deleteBatch(keys: Buffer, count: number): number {

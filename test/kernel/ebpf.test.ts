@@ -20,7 +20,7 @@ const pins = `/sys/fs/bpf/tbt-ebpf-${process.pid}`;
 const cgroup = join(cgroupRoot() ?? '', `tbt-ebpf-${process.pid}`);
 const frame = Buffer.alloc(64);
 
-const key = struct<{ number: number; port: number }>({ number: u32, port: be16, pad: padding(2) });
+const key = struct<{ number: number; port: number }>({ number: u32, port: be16, zero: padding(2) });
 const value = struct<{ packets: bigint; address: Buffer }>({ packets: u64, address: raw(16) });
 const nowhere = Buffer.alloc(16);
 

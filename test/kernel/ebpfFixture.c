@@ -17,7 +17,7 @@ struct bpf_iter__bpf_map_elem {
 struct key {
 	__u32 number;
 	__u16 port;
-	__u16 pad;
+	__u16 zero;
 };
 
 struct value {

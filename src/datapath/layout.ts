@@ -1,0 +1,240 @@
+/**
+ * What the maps hold, byte for byte as `bpf/maps.h` declares it, under the same names. A kernel test compares
+ * both by the BTF of the compiled objects.
+ */
+
+import type { IP, IPv4, IPv6 } from '../address/ip.ts';
+import { be16, type Codec, choice, padding, raw, struct, u8, u32, u64 } from '../ebpf/codec.ts';
+
+/** IP protocol numbers that services may have. */
+export const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const;
+
+export type ProtocolName = keyof typeof PROTOCOLS;
+
+/** Of no address: all 16 bytes zero. */
+export const NO_ADDRESS = 0n as IPv6;
+
+/** 16 bytes in network order, IPv4 as ::ffff:a.b.c.d: an address of either family. */
+export const address: Codec<IP> = {
+  size: 16,
+  write: (bytes, offset, ip) => {
+    if (typeof ip === 'number') {
+      bytes.fill(0, offset, offset + 10);
+      bytes.writeUInt16BE(0xffff, offset + 10);
+      bytes.writeUInt32BE(ip, offset + 12);
+      return;
+    }
+    bytes.writeBigUInt64BE(ip >> 64n, offset);
+    bytes.writeBigUInt64BE(ip & 0xffffffffffffffffn, offset + 8);
+  },
+  read: (bytes, offset) => {
+    const mapped =
+      bytes.readUInt32BE(offset) === 0 &&
+      bytes.readUInt32BE(offset + 4) === 0 &&
+      bytes.readUInt32BE(offset + 8) === 0xffff;
+    if (mapped) return bytes.readUInt32BE(offset + 12) as IPv4;
+    return ((bytes.readBigUInt64BE(offset) << 64n) | bytes.readBigUInt64BE(offset + 8)) as IPv6;
+  },
+};
+
+/** An address and port of one protocol. Port 0 and protocol 0 stand for the address as such. */
+export interface Endpoint {
+  readonly address: IP;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export const endpoint = struct<Endpoint>({ address, port: be16, protocol: u8, zero: padding(1) });
+
+/** `SERVICE_…` of maps.h. */
+export const SERVICE_FLAGS = { affinity: 1, maglev: 2, sharedAddress: 4 } as const;
+
+export interface Service {
+  /** Names the backend set; 0 in the entry of an address as such. */
+  readonly number: number;
+  readonly generation: number;
+  /** Slots of this generation; none: connections are refused. */
+  readonly count: number;
+  /** Of {@link SERVICE_FLAGS}. */
+  readonly flags: number;
+  readonly affinity_seconds: number;
+}
+
+export const service = struct<Service>({
+  number: u32,
+  generation: u32,
+  count: u32,
+  flags: u32,
+  affinity_seconds: u32,
+});
+
+export interface Slot {
+  readonly service: number;
+  readonly generation: number;
+  readonly index: number;
+}
+
+export const slot = struct<Slot>({ service: u32, generation: u32, index: u32 });
+
+export const BACKEND_STATES = ['none', 'active', 'draining'] as const;
+export type BackendState = (typeof BACKEND_STATES)[number];
+
+export interface Backend {
+  readonly address: IP;
+  readonly port: number;
+  readonly protocol: number;
+  readonly state: BackendState;
+  /** The one service number it belongs to. */
+  readonly service: number;
+}
+
+export const backend = struct<Backend>({
+  address,
+  port: be16,
+  protocol: u8,
+  state: choice(u8, BACKEND_STATES),
+  service: u32,
+});
+
+export const affinityKey = struct<{ client: IP; service: number }>({ client: address, service: u32 });
+
+export const affinity = struct<{ used_ns: bigint; backend: number }>({
+  used_ns: u64,
+  backend: u32,
+  zero: padding(4),
+});
+
+export const FLOW_DIRECTIONS = ['forward', 'reply'] as const;
+
+export interface FlowKey {
+  readonly source: IP;
+  readonly destination: IP;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly protocol: number;
+  readonly direction: (typeof FLOW_DIRECTIONS)[number];
+}
+
+export const flowKey = struct<FlowKey>({
+  source: address,
+  destination: address,
+  source_port: be16,
+  destination_port: be16,
+  protocol: u8,
+  direction: choice(u8, FLOW_DIRECTIONS),
+  zero: padding(2),
+});
+
+export const FLOW_STATES = ['new', 'open', 'closing', 'reset'] as const;
+
+/** `FLOW_…` flags of maps.h. */
+export const FLOW_FLAGS = { direct: 1, self: 2, clientFin: 4, serverFin: 8 } as const;
+
+/** One direction of a flow; times are seconds of CLOCK_MONOTONIC. */
+export interface Flow {
+  /** Forward: the new destination; reply: the new source. */
+  readonly address: IP;
+  readonly port: number;
+  readonly client_port: number;
+  readonly service: number;
+  readonly backend: number;
+  readonly seen: number;
+  readonly since: number;
+  readonly state: (typeof FLOW_STATES)[number];
+  /** Of {@link FLOW_FLAGS}. */
+  readonly flags: number;
+  readonly next_hop: Buffer;
+}
+
+export const flow = struct<Flow>({
+  address,
+  port: be16,
+  client_port: be16,
+  service: u32,
+  backend: u32,
+  seen: u32,
+  since: u32,
+  state: choice(u8, FLOW_STATES),
+  flags: u8,
+  next_hop: raw(6),
+});
+
+interface FragmentKey {
+  readonly source: IP;
+  readonly destination: IP;
+  readonly identification: Buffer;
+  readonly protocol: number;
+  readonly direction: (typeof FLOW_DIRECTIONS)[number];
+}
+
+export const fragmentKey = struct<FragmentKey>({
+  source: address,
+  destination: address,
+  identification: raw(4),
+  protocol: u8,
+  direction: choice(u8, FLOW_DIRECTIONS),
+  zero: padding(2),
+});
+
+export const fragment = struct<{ source_port: number; destination_port: number; seen: number }>({
+  source_port: be16,
+  destination_port: be16,
+  seen: u32,
+});
+
+export const heldKey = struct<{ packet: FragmentKey; index: number }>({ packet: fragmentKey, index: u32 });
+
+export const held = struct<{ length: number; seen: number; bytes: Buffer }>({
+  length: u32,
+  seen: u32,
+  bytes: raw(9216),
+});
+
+/** `NETNS_…` of maps.h: what serves a network namespace. */
+export const NETNS_FLAGS = { socket: 1, packet: 2 } as const;
+
+export interface Netns {
+  /** Of {@link NETNS_FLAGS}. */
+  readonly flags: number;
+  /** The pod's or node's own; {@link NO_ADDRESS} where it has none. */
+  readonly ipv4: IP;
+  readonly ipv6: IP;
+}
+
+export const netns = struct<Netns>({ flags: u32, ipv4: address, ipv6: address });
+
+export const PEER_SIDES = ['service', 'backend'] as const;
+
+export const sockPeerKey = struct<{
+  cookie: bigint;
+  address: IP;
+  port: number;
+  side: (typeof PEER_SIDES)[number];
+}>({ cookie: u64, address, port: be16, side: choice(u8, PEER_SIDES), zero: padding(5) });
+
+export const sockPeer = struct<{ address: IP; port: number; backend: number }>({
+  address,
+  port: be16,
+  zero: padding(2),
+  backend: u32,
+});
+
+/** Every map that is pinned, with the codecs of its keys and values. */
+export const MAPS = {
+  tb_services: { key: endpoint, value: service },
+  tb_slots: { key: slot, value: u32 },
+  /** Written: the descriptor of a ring of backend numbers; read: its id. */
+  tb_maglev: { key: u32, value: u32 },
+  tb_backends: { key: u32, value: backend },
+  tb_endpoints: { key: endpoint, value: u32 },
+  tb_affinity: { key: affinityKey, value: affinity },
+  tb_flows: { key: flowKey, value: flow },
+  tb_fragments: { key: fragmentKey, value: fragment },
+  tb_held: { key: heldKey, value: held },
+  tb_netns: { key: u64, value: netns },
+  tb_sock_peers: { key: sockPeerKey, value: sockPeer },
+  /** By the number of a reason, for each CPU. */
+  tb_metrics: { key: u32, value: u64 },
+} as const;
+
+export type MapName = keyof typeof MAPS;
