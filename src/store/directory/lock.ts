@@ -1,15 +1,10 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { libc } from '../../ffi/libc.ts';
+import { tryLock } from '../../ffi/flock.ts';
 import { StoreError } from '../store.ts';
-
-const LOCK_EX = 2;
-const LOCK_NB = 4;
 
 /** Longer than any write takes; a holder that is stopped, not dead, is not waited for any longer. */
 const PATIENCE_MS = 5_000;
-
-let flock: ((fd: number, operation: number) => number) | undefined;
 
 /**
  * Runs `work` while no other process, and nobody else in this one, writes to the directory. The lock is
@@ -30,9 +25,8 @@ export async function withLock<T>(directory: string, work: () => T | Promise<T>)
 }
 
 async function acquire(fd: number, path: string): Promise<void> {
-  flock ??= libc<(fd: number, operation: number) => number>('int flock(int, int)');
   const deadline = performance.now() + PATIENCE_MS;
-  for (let wait = 1; flock(fd, LOCK_EX | LOCK_NB) < 0; wait = Math.min(wait * 2, 20)) {
+  for (let wait = 1; !tryLock(fd); wait = Math.min(wait * 2, 20)) {
     if (performance.now() > deadline) {
       throw new StoreError('Unavailable', `Cannot lock ${path}: another process has held it for 5 s`);
     }

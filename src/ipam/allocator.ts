@@ -1,0 +1,201 @@
+import { type Family, familyOf, formatIP, type IP } from '../address/ip.ts';
+import { contains, formatPrefix, samePrefix } from '../address/prefix.ts';
+import { type Freshness, type Segment, SegmentState } from './segment.ts';
+
+/** Whom addresses belong to. An attachment is identified by container and interface, never by a pod's name. */
+export interface Owner {
+  readonly containerID: string;
+  readonly ifName: string;
+  /** The network of the CNI configuration. */
+  readonly network: string;
+}
+
+export interface PodReference {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid?: string | undefined;
+}
+
+export interface Allocation {
+  readonly owner: Owner;
+  readonly pod?: PodReference | undefined;
+  /** At most one of each family. */
+  readonly addresses: readonly IP[];
+  /** Wall time in ms. */
+  readonly at: number;
+  /** The boot of the machine during which it was made; its sandbox does not outlive that. */
+  readonly boot: string;
+}
+
+export interface Request {
+  readonly owner: Owner;
+  readonly pod?: PodReference | undefined;
+  /** Addresses asked for by name; empty leaves the choice to the allocator, in every family there is. */
+  readonly addresses: readonly IP[];
+}
+
+/** What happened, and all that needs to be remembered: the state is what its entries make of it. */
+export type Entry =
+  | { readonly op: 'segments'; readonly segments: readonly Segment[] }
+  | { readonly op: 'allocate'; readonly allocation: Allocation }
+  | { readonly op: 'release'; readonly owner: Owner; readonly at: number };
+
+export type RefusalReason = 'no segment' | 'exhausted' | 'taken' | 'outside' | 'reserved' | 'held';
+
+/** A request that cannot be met; callers branch on {@link reason}. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+  readonly reason: RefusalReason;
+
+  constructor(reason: RefusalReason, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+export function ownerKey({ containerID, ifName }: Pick<Owner, 'containerID' | 'ifName'>): string {
+  return `${containerID}/${ifName}`;
+}
+
+/**
+ * The addresses of one node: who holds which, and which comes next. Deciding and applying are apart, so that
+ * what was decided can be written down first and read again after a crash: only {@link apply} changes anything.
+ */
+export class Allocator {
+  #segments: SegmentState[] = [];
+  readonly #byOwner = new Map<string, Allocation>();
+  readonly #byAddress = new Map<IP, Allocation>();
+  readonly #taken = (address: IP) => this.#byAddress.has(address);
+
+  get segments(): readonly SegmentState[] {
+    return this.#segments;
+  }
+
+  allocations(): IterableIterator<Allocation> {
+    return this.#byOwner.values();
+  }
+
+  heldBy(owner: Pick<Owner, 'containerID' | 'ifName'>): Allocation | undefined {
+    return this.#byOwner.get(ownerKey(owner));
+  }
+
+  holderOf(address: IP): Allocation | undefined {
+    return this.#byAddress.get(address);
+  }
+
+  /** How many addresses of a segment are held. */
+  used({ prefix }: Segment): number {
+    let count = 0;
+    for (const address of this.#byAddress.keys()) if (contains(prefix, address)) count++;
+    return count;
+  }
+
+  /**
+   * Chooses one address of each family that the node has active segments of, or takes the ones asked for:
+   * all of them or none.
+   *
+   * @param now Wall time in ms.
+   * @param cooldown How long an address rests after its release, in ms; not kept where nothing else is left.
+   * @throws {Refusal} If the request cannot be met. Nothing has changed.
+   */
+  choose(request: Request, now: number, cooldown: number): { addresses: IP[]; hot: IP[] } {
+    if (request.addresses.length > 0) {
+      for (const address of request.addresses) this.#expectFree(address);
+      return { addresses: [...request.addresses], hot: [] };
+    }
+    const families = ([4, 6] as const).filter((family) => this.#active(family).length > 0);
+    if (families.length === 0) {
+      throw new Refusal('no segment', 'Cannot allocate an address: no segment is assigned to this node');
+    }
+    const picks = families.map((family) => this.#pick(family, now, cooldown));
+    return {
+      addresses: picks.map(({ address }) => address),
+      hot: picks.flatMap(({ address, freshness }) => (freshness === 'hot' ? [address] : [])),
+    };
+  }
+
+  /** Makes an entry come true. The same entries in the same order make the same state. */
+  apply(entry: Entry): void {
+    if (entry.op === 'segments') this.#assign(entry.segments);
+    else if (entry.op === 'allocate') this.#hold(entry.allocation);
+    else this.#free(entry.owner, entry.at);
+  }
+
+  /** Puts back a segment as it was remembered. */
+  restore(segment: SegmentState): void {
+    this.#segments.push(segment);
+  }
+
+  #assign(segments: readonly Segment[]): void {
+    this.#segments = segments.map((segment) => {
+      const before = this.#segments.find((state) => samePrefix(state.segment.prefix, segment.prefix));
+      return before?.segment.generation === segment.generation
+        ? new SegmentState(segment, before.cursor, before.released)
+        : new SegmentState(segment);
+    });
+  }
+
+  #hold(allocation: Allocation): void {
+    this.#byOwner.set(ownerKey(allocation.owner), allocation);
+    for (const address of allocation.addresses) {
+      this.#byAddress.set(address, allocation);
+      this.#segmentOf(address)?.take(address, this.#taken);
+    }
+  }
+
+  #free(owner: Owner, at: number): void {
+    const allocation = this.heldBy(owner);
+    if (!allocation) return;
+    this.#byOwner.delete(ownerKey(owner));
+    for (const address of allocation.addresses) {
+      if (this.#byAddress.get(address) !== allocation) continue;
+      this.#byAddress.delete(address);
+      this.#segmentOf(address)?.release(address, at);
+    }
+  }
+
+  #pick(family: Family, now: number, cooldown: number): { address: IP; freshness: Freshness } {
+    const picks = this.#active(family).flatMap((segment) => segment.pick(now, cooldown, this.#taken) ?? []);
+    const pick =
+      picks.find(({ freshness }) => freshness === 'fresh') ??
+      picks.find(({ freshness }) => freshness === 'rested') ??
+      picks[0];
+    if (pick) return pick;
+    const full = this.#active(family)
+      .map(({ segment, capacity }) => `${formatPrefix(segment.prefix)} (${capacity})`)
+      .join(', ');
+    throw new Refusal(
+      'exhausted',
+      `Cannot allocate an IPv${family} address: every one is in use, of ${full}`,
+    );
+  }
+
+  #expectFree(address: IP): void {
+    const segment = this.#segmentOf(address);
+    const verb = `Cannot allocate ${formatIP(address)}`;
+    if (segment?.segment.state !== 'active') {
+      throw new Refusal('outside', `${verb}: it is in no active segment of this node`);
+    }
+    if (!segment.usable(address)) {
+      throw new Refusal('reserved', `${verb}: ${formatPrefix(segment.segment.prefix)} keeps it for itself`);
+    }
+    const holder = this.#byAddress.get(address);
+    if (holder) throw new Refusal('taken', `${verb}: ${describeHolder(holder)} holds it`);
+  }
+
+  #active(family: Family): SegmentState[] {
+    return this.#segments.filter(
+      ({ segment }) => segment.state === 'active' && familyOf(segment.prefix.address) === family,
+    );
+  }
+
+  #segmentOf(address: IP): SegmentState | undefined {
+    return this.#segments.find(({ segment }) => contains(segment.prefix, address));
+  }
+}
+
+/** `pod default/web (container 0123456789ab)`. */
+export function describeHolder({ owner, pod }: Pick<Allocation, 'owner' | 'pod'>): string {
+  const container = `container ${owner.containerID.slice(0, 12)}`;
+  return pod ? `pod ${pod.namespace}/${pod.name} (${container})` : container;
+}

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { formatIP, parseIP } from '../address/ip.ts';
+import { parsePrefix } from '../address/prefix.ts';
+import { silentLog } from '../log.ts';
+import { Ipam } from './ipam.ts';
+
+const SEGMENT = { prefix: parsePrefix('10.0.0.0/24'), state: 'active', generation: 1 } as const;
+
+function open(directory: string, boot = 'boot-1'): Ipam {
+  return new Ipam({ directory, cooldown: 0, boot, now: Date.now, log: silentLog });
+}
+
+function owner(containerID: string) {
+  return { containerID, ifName: 'eth0', network: 'pods' };
+}
+
+function withIpam(claim: string, run: (ipam: Ipam, directory: string) => Promise<void>): void {
+  test(claim, async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tombolo-ipam-'));
+    const ipam = open(directory);
+    try {
+      await ipam.assign([SEGMENT]);
+      await run(ipam, directory);
+    } finally {
+      await ipam.close();
+      rmSync(directory, { recursive: true });
+    }
+  });
+}
+
+withIpam('an attachment that asks again is given what it has', async (ipam) => {
+  const first = await ipam.allocate({ owner: owner('a'), addresses: [] });
+  const again = await ipam.allocate({ owner: owner('a'), addresses: [] });
+  assert.deepEqual(again, first);
+  await assert.rejects(
+    ipam.allocate({ owner: owner('a'), addresses: [parseIP('10.0.0.9')] }),
+    /Cannot allocate 10\.0\.0\.9: the attachment holds 10\.0\.0\.0/,
+  );
+});
+
+withIpam('a hundred at a time get a hundred addresses', async (ipam) => {
+  const allocations = await Promise.all(
+    Array.from({ length: 100 }, (_, index) => ipam.allocate({ owner: owner(`c${index}`), addresses: [] })),
+  );
+  assert.equal(new Set(allocations.flatMap(({ addresses }) => addresses)).size, 100);
+  assert.equal(ipam.usage()[0]?.used, 100);
+});
+
+withIpam('releasing is done once and asked for as often as one likes', async (ipam) => {
+  await ipam.allocate({ owner: owner('a'), addresses: [] });
+  assert.ok(await ipam.release(owner('a')));
+  assert.equal(await ipam.release(owner('a')), undefined);
+  assert.equal(ipam.counters.releases, 1);
+});
+
+withIpam('addresses in use that the journal has forgotten are never given out', async (ipam) => {
+  await ipam.adopt(owner('old'), [parseIP('10.0.0.0')]);
+  const { addresses } = await ipam.allocate({ owner: owner('new'), addresses: [] });
+  assert.deepEqual(addresses.map(formatIP), ['10.0.0.1']);
+  await assert.rejects(
+    ipam.adopt(owner('liar'), [parseIP('10.0.0.1')]),
+    /container new holds it, and so does/,
+  );
+});
+
+test('a process killed at any moment finds all it has answered for', { timeout: 60_000 }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tombolo-ipam-'));
+  const script = `
+    const { Ipam } = await import(${JSON.stringify(join(import.meta.dirname, 'ipam.ts'))});
+    const { parsePrefix } = await import(${JSON.stringify(join(import.meta.dirname, '../address/prefix.ts'))});
+    const { silentLog } = await import(${JSON.stringify(join(import.meta.dirname, '../log.ts'))});
+    const ipam = new Ipam({ directory: ${JSON.stringify(directory)}, cooldown: 0, boot: 'b', now: Date.now, log: silentLog });
+    await ipam.assign([{ prefix: parsePrefix('10.0.0.0/16'), state: 'active', generation: 1 }]);
+    for (let i = 0; ; i++) {
+      const containerID = process.pid + '-' + i;
+      const { addresses } = await ipam.allocate({ owner: { containerID, ifName: 'eth0', network: 'pods' }, addresses: [] });
+      process.stdout.write(containerID + ' ' + addresses[0] + '\\n');
+    }`;
+  const answered = new Map<string, string>();
+  try {
+    for (const patience of [1, 20, 60]) {
+      const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const lines = createInterface({ input: child.stdout });
+      let seen = 0;
+      for await (const line of lines) {
+        const [containerID = '', address = ''] = line.split(' ');
+        answered.set(containerID, address);
+        if (++seen === patience) child.kill('SIGKILL');
+      }
+    }
+    assert.equal(new Set(answered.values()).size, answered.size, 'an address was given out twice');
+    const ipam = open(directory);
+    const held = new Map(
+      ipam.allocations().map(({ owner, addresses }) => [owner.containerID, String(addresses[0])]),
+    );
+    for (const [containerID, address] of answered) assert.equal(held.get(containerID), address);
+    await ipam.close();
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});

@@ -1,0 +1,216 @@
+import { isDeepStrictEqual } from 'node:util';
+import { formatIP, type IP } from '../address/ip.ts';
+import type { Log } from '../log.ts';
+import {
+  type Allocation,
+  Allocator,
+  describeHolder,
+  type Entry,
+  type Owner,
+  Refusal,
+  type Request,
+} from './allocator.ts';
+import { Journal } from './journal.ts';
+import {
+  type EntryRecord,
+  entryFromRecord,
+  entryToRecord,
+  restoreState,
+  type StateRecord,
+  stateToRecord,
+} from './record.ts';
+import type { Segment } from './segment.ts';
+
+export interface IpamOptions {
+  /** Where the journal lives. */
+  readonly directory: string;
+  /** How long a released address rests, in ms. */
+  readonly cooldown: number;
+  /** The boot id of the machine, `/proc/sys/kernel/random/boot_id`. */
+  readonly boot: string;
+  /** Wall time in ms: it must mean something to the next process. */
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+export interface SegmentUsage {
+  readonly segment: Segment;
+  readonly capacity: bigint;
+  readonly used: number;
+  /** Released, and resting still. */
+  readonly resting: number;
+}
+
+/** How often the unusual has happened, for metrics. */
+export interface IpamCounters {
+  allocations: number;
+  releases: number;
+  exhausted: number;
+  hot: number;
+}
+
+/**
+ * The addresses of this node. What it says has been given out or taken back is on the disk: a process that
+ * is killed at any moment finds everything it has answered for when it starts again.
+ */
+export class Ipam {
+  readonly counters: IpamCounters = { allocations: 0, releases: 0, exhausted: 0, hot: 0 };
+  readonly #allocator = new Allocator();
+  readonly #journal: Journal<EntryRecord, StateRecord>;
+  readonly #options: IpamOptions;
+
+  /** @throws {Error} If the journal is damaged, or open in another process. */
+  constructor(options: IpamOptions) {
+    this.#options = options;
+    this.#journal = new Journal(options.directory, {
+      restore: (state) => restoreState(this.#allocator, state),
+      replay: (record) => this.#allocator.apply(entryFromRecord(record)),
+      state: () => stateToRecord(this.#allocator),
+    });
+  }
+
+  /**
+   * The addresses of an attachment: those it holds already, or new ones, of every family the node has.
+   *
+   * @throws {Refusal} If there are none, or not the ones asked for.
+   */
+  async allocate(request: Request): Promise<Allocation> {
+    const held = this.#allocator.heldBy(request.owner);
+    if (held) return this.#asAskedFor(held, request.addresses);
+    const { now, cooldown, boot, log } = this.#options;
+    const at = now();
+    const { addresses, hot } = this.#choose(request, at, cooldown);
+    const allocation: Allocation = {
+      owner: request.owner,
+      ...(request.pod && { pod: request.pod }),
+      addresses,
+      at,
+      boot,
+    };
+    await this.#hold(allocation);
+    this.counters.allocations++;
+    this.counters.hot += hot.length;
+    for (const address of hot) {
+      log.warning('address used again before it has rested: no other is left', {
+        address: formatIP(address),
+      });
+    }
+    return allocation;
+  }
+
+  /**
+   * Takes back what an attachment holds; nothing, if it holds nothing. Where the disk does not take that,
+   * the addresses are free all the same, since somebody may hold them by now: call again until it does.
+   */
+  async release(owner: Pick<Owner, 'containerID' | 'ifName'>): Promise<Allocation | undefined> {
+    const allocation = this.#allocator.heldBy(owner);
+    if (!allocation) {
+      await this.#journal.settle();
+      return undefined;
+    }
+    await this.#record({ op: 'release', owner: allocation.owner, at: this.#options.now() });
+    this.counters.releases++;
+    return allocation;
+  }
+
+  /**
+   * Marks addresses as held that somebody is known to use although the journal does not say so: its directory
+   * was lost, or is older than the attachments.
+   *
+   * @throws {Refusal} If somebody else holds one of them.
+   */
+  async adopt(owner: Owner, addresses: readonly IP[]): Promise<void> {
+    for (const address of addresses) {
+      const holder = this.#allocator.holderOf(address);
+      if (holder) {
+        const reason = `${describeHolder(holder)} holds it, and so does ${describeHolder({ owner })}`;
+        throw new Refusal('taken', `Cannot adopt ${formatIP(address)}: ${reason}`);
+      }
+    }
+    const at = this.#options.now();
+    const allocation: Allocation = { owner, addresses, at, boot: this.#options.boot };
+    await this.#hold(allocation);
+  }
+
+  /** The segments to give addresses from now on. What was given from others stays with its holders. */
+  async assign(segments: readonly Segment[]): Promise<void> {
+    if (isDeepStrictEqual(segments, this.segments())) return;
+    await this.#record({ op: 'segments', segments });
+  }
+
+  segments(): Segment[] {
+    return this.#allocator.segments.map(({ segment }) => segment);
+  }
+
+  allocations(): Allocation[] {
+    return [...this.#allocator.allocations()];
+  }
+
+  heldBy(owner: Pick<Owner, 'containerID' | 'ifName'>): Allocation | undefined {
+    return this.#allocator.heldBy(owner);
+  }
+
+  usage(): SegmentUsage[] {
+    const { now, cooldown } = this.#options;
+    return this.#allocator.segments.map(({ segment, capacity, released }) => ({
+      segment,
+      capacity,
+      used: this.#allocator.used(segment),
+      resting: [...released.values()].filter((at) => now() - at < cooldown).length,
+    }));
+  }
+
+  /** Whether an allocation could be made now. */
+  available(): boolean {
+    const { now, cooldown } = this.#options;
+    try {
+      this.#allocator.choose({ owner: NOBODY, addresses: [] }, now(), cooldown);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#journal.close();
+  }
+
+  #choose(request: Request, now: number, cooldown: number) {
+    try {
+      return this.#allocator.choose(request, now, cooldown);
+    } catch (error) {
+      if (error instanceof Refusal && error.reason === 'exhausted') this.counters.exhausted++;
+      throw error;
+    }
+  }
+
+  #asAskedFor(held: Allocation, asked: readonly IP[]): Allocation {
+    if (asked.length === 0 || sameAddresses(held.addresses, asked)) return held;
+    const has = held.addresses.map(formatIP).join(', ');
+    throw new Refusal(
+      'held',
+      `Cannot allocate ${asked.map(formatIP).join(', ')}: the attachment holds ${has}`,
+    );
+  }
+
+  async #hold(allocation: Allocation): Promise<void> {
+    try {
+      await this.#record({ op: 'allocate', allocation });
+    } catch (error) {
+      this.#allocator.apply({ op: 'release', owner: allocation.owner, at: allocation.at });
+      throw error;
+    }
+  }
+
+  /** Applies first, so that nobody else is given the same while the disk is at work. */
+  #record(entry: Entry): Promise<void> {
+    this.#allocator.apply(entry);
+    return this.#journal.append(entryToRecord(entry));
+  }
+}
+
+const NOBODY: Owner = { containerID: '', ifName: '', network: '' };
+
+function sameAddresses(a: readonly IP[], b: readonly IP[]): boolean {
+  return a.length === b.length && a.every((address) => b.includes(address));
+}

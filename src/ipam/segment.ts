@@ -1,0 +1,119 @@
+import { familyOf, type IP } from '../address/ip.ts';
+import { addressAt, contains, lastAddress, type Prefix, prefixSize } from '../address/prefix.ts';
+
+/** A block of pod addresses that this node owns. */
+export interface Segment {
+  readonly prefix: Prefix;
+  /** The router of an L2 segment, never given out; routed segments have none. */
+  readonly gateway?: IP | undefined;
+  /** `releasing`: what is given out stays, nothing more is. */
+  readonly state: 'active' | 'releasing';
+  /** Raised by the operator each time it assigns the segment anew. */
+  readonly generation: number;
+  /** The pool that the segment was cut from. */
+  readonly pool?: string | undefined;
+}
+
+/**
+ * So many addresses of a segment are used before released ones are used again. It bounds what is remembered
+ * of an IPv6 segment, and is more than a node has pods.
+ */
+const WINDOW = 65_536;
+
+/** How an address was come by: never used, rested long enough, or for want of anything better. */
+export type Freshness = 'fresh' | 'rested' | 'hot';
+
+/** The free addresses of a segment. Who holds the others is the allocator's to know. */
+export class SegmentState {
+  readonly segment: Segment;
+  /** Every usable address before this offset has been given out at some time. */
+  #cursor: number;
+  /** When each address was released, in ms of wall time, the longest ago first. */
+  readonly #released: Map<IP, number>;
+
+  constructor(segment: Segment, cursor = 0, released: Iterable<readonly [IP, number]> = []) {
+    this.segment = segment;
+    this.#cursor = cursor;
+    this.#released = new Map(released);
+  }
+
+  get cursor(): number {
+    return this.#cursor;
+  }
+
+  get released(): ReadonlyMap<IP, number> {
+    return this.#released;
+  }
+
+  /** How many addresses can ever be given out. */
+  get capacity(): bigint {
+    const { prefix, gateway } = this.segment;
+    const edges = this.#edges();
+    const gatewayBetween = gateway !== undefined && !edges.includes(gateway);
+    return prefixSize(prefix) - BigInt(edges.length) - (gatewayBetween ? 1n : 0n);
+  }
+
+  /** Whether the address is one that pods may have. */
+  usable(address: IP): boolean {
+    return (
+      contains(this.segment.prefix, address) &&
+      address !== this.segment.gateway &&
+      !this.#edges().includes(address)
+    );
+  }
+
+  /**
+   * The address to give out next: new ones first, then whichever was released the longest ago.
+   *
+   * @param now Wall time in ms; a clock that was set back makes addresses rest longer, never shorter.
+   */
+  pick(now: number, cooldown: number, taken: (address: IP) => boolean): Pick | undefined {
+    const fresh = this.#fresh(taken);
+    if (fresh !== undefined && this.#cursor < WINDOW) return { address: fresh, freshness: 'fresh' };
+    const [oldest] = this.#released;
+    if (oldest && now - oldest[1] >= cooldown) return { address: oldest[0], freshness: 'rested' };
+    if (fresh !== undefined) return { address: fresh, freshness: 'fresh' };
+    return oldest && { address: oldest[0], freshness: 'hot' };
+  }
+
+  take(address: IP, taken: (address: IP) => boolean): void {
+    this.#released.delete(address);
+    while (this.#inRange(this.#cursor) && !this.#free(addressAt(this.segment.prefix, this.#cursor), taken)) {
+      this.#cursor++;
+    }
+  }
+
+  release(address: IP, at: number): void {
+    this.#released.delete(address);
+    this.#released.set(address, at);
+  }
+
+  #fresh(taken: (address: IP) => boolean): IP | undefined {
+    for (let offset = this.#cursor; this.#inRange(offset); offset++) {
+      const address = addressAt(this.segment.prefix, offset);
+      if (this.#free(address, taken)) return address;
+    }
+    return undefined;
+  }
+
+  #inRange(offset: number): boolean {
+    return BigInt(offset) < prefixSize(this.segment.prefix);
+  }
+
+  #free(address: IP, taken: (address: IP) => boolean): boolean {
+    return this.usable(address) && !taken(address) && !this.#released.has(address);
+  }
+
+  /** On an L2 segment the first and the last address belong to the protocols, unless it is too short for that. */
+  #edges(): IP[] {
+    const { prefix, gateway } = this.segment;
+    if (gateway === undefined || prefixSize(prefix) <= 2n) return [];
+    // RFC 4291 §2.6.1: IPv6 has a subnet-router anycast address, and no broadcast.
+    return familyOf(prefix.address) === 4 ? [prefix.address, lastAddress(prefix)] : [prefix.address];
+  }
+}
+
+export interface Pick {
+  readonly address: IP;
+  readonly freshness: Freshness;
+}
