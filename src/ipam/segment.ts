@@ -8,7 +8,7 @@ export interface Segment {
   readonly gateway?: IP | undefined;
   /** `releasing`: what is given out stays, nothing more is. */
   readonly state: 'active' | 'releasing';
-  /** Raised by the operator each time it assigns the segment anew. */
+  /** Raised by the operator with every change of state: what is reported about an earlier one is ignored. */
   readonly generation: number;
   /** The pool that the segment was cut from. */
   readonly pool?: string | undefined;
