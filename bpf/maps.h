@@ -1,6 +1,7 @@
 /* This file contains every map, with its key and value: what the programs share with each other and with the
- * agent. All are pinned by name; ports and addresses are in network order; padding is zero in keys; numbers that
- * the agent gives out begin at 1, so that 0 means "none". Sizes are defaults: the loader may set others. */
+ * agent, who pins them by name and hands them to each object it loads. Ports and addresses are in network order;
+ * padding is zero in keys; numbers that the agent gives out begin at 1, so that 0 means "none". Sizes are defaults:
+ * the loader may set others. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -42,7 +43,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 131072);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct endpoint);
 	__type(value, struct service);
 } tb_services SEC(".maps");
@@ -58,7 +58,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 262144);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct slot);
 	__type(value, __u32);
 } tb_slots SEC(".maps");
@@ -77,7 +76,6 @@ struct maglev_ring {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
 	__uint(max_entries, 4096);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, __u32);
 	__array(values, struct maglev_ring);
 } tb_maglev SEC(".maps");
@@ -100,7 +98,6 @@ struct backend {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 65536);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, __u32);
 	__type(value, struct backend);
 } tb_backends SEC(".maps");
@@ -112,7 +109,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 131072);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct endpoint);
 	__type(value, __u32);
 } tb_endpoints SEC(".maps");
@@ -132,7 +128,6 @@ struct affinity {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct affinity_key);
 	__type(value, struct affinity);
 } tb_affinity SEC(".maps");
@@ -183,7 +178,6 @@ struct flow {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 262144);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } tb_flows SEC(".maps");
@@ -194,7 +188,7 @@ struct fragment_key {
 	struct address source;
 	struct address destination;
 	__be32 identification;
-	__u8 protocol;
+	__u8 protocol;  /* IPv4; 0 in IPv6, where addresses and identification suffice (RFC 8200 section 4.5) */
 	__u8 direction; /* FLOW_FORWARD at egress, FLOW_REPLY at ingress */
 	__u16 zero;
 };
@@ -203,13 +197,13 @@ struct fragment {
 	__be16 source_port;
 	__be16 destination_port;
 	__u32 seen; /* seconds of CLOCK_MONOTONIC */
+	__u32 protocol;
 };
 
 /* The ports of a fragmented packet, learnt from its first fragment. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);
 } tb_fragments SEC(".maps");
@@ -232,7 +226,6 @@ struct held {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 512);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct held_key);
 	__type(value, struct held);
 } tb_held SEC(".maps");
@@ -254,7 +247,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, __u64);
 	__type(value, struct netns);
 } tb_netns SEC(".maps");
@@ -275,14 +267,13 @@ struct sock_peer {
 	struct address address;
 	__be16 port;
 	__u16 zero;
-	__u32 backend;
+	__u32 backend; /* number; 0: the packet programs choose */
 };
 
 /* The peers of unconnected UDP sockets, two entries each. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct sock_peer_key);
 	__type(value, struct sock_peer);
 } tb_sock_peers SEC(".maps");
@@ -298,7 +289,6 @@ struct sock_service {
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, int);
 	__type(value, struct sock_service);
 } tb_sock_service SEC(".maps");
@@ -309,7 +299,6 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 64);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, __u32);
 	__type(value, __u64);
 } tb_metrics SEC(".maps");

@@ -29,7 +29,8 @@
 	REASON(socket_connected, EVENT, "A socket was connected to a backend.") \
 	REASON(socket_peer, EVENT, "An unconnected UDP socket was given a backend.") \
 	REASON(socket_no_such_port, DENY, "A socket asked for a port that the service does not have.") \
-	REASON(socket_no_backend, DENY, "A socket asked for a service without backends.")
+	REASON(socket_no_backend, DENY, "A socket asked for a service without backends.") \
+	REASON(icmp_without_flow, DROP, "An ICMP error to a service's address is about no flow of this pod.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

@@ -176,10 +176,16 @@ export const fragmentKey = struct<FragmentKey>({
   zero: padding(2),
 });
 
-export const fragment = struct<{ source_port: number; destination_port: number; seen: number }>({
+export const fragment = struct<{
+  source_port: number;
+  destination_port: number;
+  seen: number;
+  protocol: number;
+}>({
   source_port: be16,
   destination_port: be16,
   seen: u32,
+  protocol: u32,
 });
 
 export const heldKey = struct<{ packet: FragmentKey; index: number }>({ packet: fragmentKey, index: u32 });

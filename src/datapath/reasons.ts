@@ -126,6 +126,11 @@ export const REASONS = [
     kind: 'deny',
     sentence: 'A socket asked for a service without backends.',
   },
+  {
+    name: 'icmp_without_flow',
+    kind: 'drop',
+    sentence: "An ICMP error to a service's address is about no flow of this pod.",
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

@@ -1,0 +1,237 @@
+/* This file contains the flow table: how a flow is entered as a pair of halves, followed, and removed. */
+#pragma once
+
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+
+#include "clock.h"
+#include "config.h"
+#include "maps.h"
+#include "packet.h"
+#include "services.h"
+#include "subprogram.h"
+#include "verdict.h"
+
+/* Source ports tried before a flow is given up. They are drawn at random, so that this many fail only where
+ * nearly all are taken. */
+#define SOURCE_PORT_TRIES 16
+/* Source ports given: above what servers listen on. */
+#define SOURCE_PORT_FIRST 16384
+#define SOURCE_PORT_COUNT 49152
+
+/* Seconds after a RST from which on further packets show that it was not believed: longer than what was on its
+ * way when it came. */
+#define RESET_GRACE_SECONDS 2
+
+static __always_inline struct flow_key flow_key_of(const struct packet *packet, __u8 direction)
+{
+	return (struct flow_key){
+		.source = packet->source,
+		.destination = packet->destination,
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+		.protocol = packet->protocol,
+		.direction = direction,
+	};
+}
+
+static __always_inline struct flow *find_flow(const struct flow_key *key)
+{
+	return bpf_map_lookup_elem(&tb_flows, key);
+}
+
+/* The key of the other half. */
+static __always_inline struct flow_key other_half(const struct flow_key *key, const struct flow *flow)
+{
+	struct flow_key other = { .protocol = key->protocol };
+	if (key->direction == FLOW_FORWARD) {
+		other.direction = FLOW_REPLY;
+		other.source = flow->address;
+		other.source_port = flow->port;
+		other.destination = key->source;
+		other.destination_port = flow->client_port;
+	} else {
+		other.direction = FLOW_FORWARD;
+		other.source = key->destination;
+		other.source_port = flow->client_port;
+		other.destination = flow->address;
+		other.destination_port = flow->port;
+	}
+	return other;
+}
+
+/* Seconds a flow lives without a packet. */
+static __always_inline __u32 flow_timeout(__u8 protocol, __u8 state, __u8 flags)
+{
+	if (protocol == IPPROTO_SCTP)
+		return tb_config.sctp_seconds;
+	if (protocol != IPPROTO_TCP)
+		return state == FLOW_NEW ? tb_config.udp_new_seconds : tb_config.udp_open_seconds;
+	if (state == FLOW_NEW)
+		return tb_config.tcp_new_seconds;
+	if (state != FLOW_OPEN)
+		return tb_config.tcp_closing_seconds;
+	return flags & (FLOW_CLIENT_FIN | FLOW_SERVER_FIN) ? tb_config.tcp_half_closed_seconds
+							   : tb_config.tcp_open_seconds;
+}
+
+/* Seconds since the last packet in either direction; `other` may be missing. The clocks of two CPUs may be a
+ * tick apart, hence signed. */
+static __always_inline __s32 idle_seconds(const struct flow *flow, const struct flow *other, __u32 now)
+{
+	__s32 idle = now - flow->seen;
+	__s32 other_idle = other ? (__s32)(now - other->seen) : idle;
+	return other_idle < idle ? other_idle : idle;
+}
+
+SUBPROGRAM bool flow_expired(const struct flow_key *key, const struct flow *flow, __u32 now)
+{
+	struct flow_key other_key = other_half(key, flow);
+	struct flow *other = find_flow(&other_key);
+	__s32 timeout = flow_timeout(key->protocol, flow->state, flow->flags);
+	return idle_seconds(flow, other, now) >= timeout;
+}
+
+SUBPROGRAM void delete_flow(const struct flow_key *key, const struct flow *flow)
+{
+	struct flow_key other = other_half(key, flow);
+	bpf_map_delete_elem(&tb_flows, &other);
+	bpf_map_delete_elem(&tb_flows, key);
+}
+
+static __always_inline void enter_state(struct flow *flow, __u8 state, __u8 flags, __u32 now)
+{
+	flow->state = state;
+	flow->flags = flags;
+	flow->since = now;
+}
+
+/* Called for the few packets that may change the state: the first reply, TCP's SYN, FIN and RST, and any packet
+ * after a RST. Both halves change together. */
+SUBPROGRAM int change_state(struct flow_key *key, struct flow *flow, __u32 tcp_flags)
+{
+	__u32 now = now_seconds();
+	__u8 state = flow->state;
+	__u8 flags = flow->flags;
+	if (tcp_flags & TCP_RST) {
+		state = FLOW_RESET;
+	} else if (tcp_flags & TCP_FIN) {
+		flags |= key->direction == FLOW_FORWARD ? FLOW_CLIENT_FIN : FLOW_SERVER_FIN;
+		if ((flags & FLOW_CLIENT_FIN) && (flags & FLOW_SERVER_FIN))
+			state = FLOW_CLOSING;
+	} else if (state == FLOW_NEW && key->direction == FLOW_REPLY) {
+		state = FLOW_OPEN;
+	} else if (state == FLOW_RESET && !(tcp_flags & TCP_SYN) && (__s32)(now - flow->since) >= RESET_GRACE_SECONDS) {
+		state = FLOW_OPEN;
+	}
+	if (state == flow->state && flags == flow->flags)
+		return 0;
+	enter_state(flow, state, flags, now);
+	struct flow_key other_key = other_half(key, flow);
+	struct flow *other = find_flow(&other_key);
+	if (other)
+		enter_state(other, state, flags, now);
+	return 0;
+}
+
+static __always_inline void follow(const struct packet *packet, struct flow_key *key, struct flow *flow)
+{
+	bool first_reply = key->direction == FLOW_REPLY && flow->state == FLOW_NEW;
+	if (packet->protocol == IPPROTO_TCP) {
+		if (packet->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) || flow->state == FLOW_RESET || first_reply)
+			change_state(key, flow, packet->tcp_flags);
+	} else if (first_reply) {
+		change_state(key, flow, 0);
+	}
+}
+
+/* A flow about to be entered. */
+struct new_flow {
+	struct flow_key forward;
+	struct endpoint backend;
+	__u32 service_number;
+	__u32 backend_number;
+	__u8 flags;
+};
+
+/* HOW A FLOW WAS ENTERED: */
+#define FLOW_ENTERED 0
+#define FLOW_ENTERED_ON_OTHER_PORT 1
+#define FLOW_TABLE_FULL 2
+#define FLOW_NO_PORT 3
+
+/* Takes the reply tuple, or another one by changing the source port: two flows of one client, to two frontends
+ * of a backend or to a frontend and straight to the backend, may have the same tuple once translated, and the
+ * backend would take them for one connection. The reply half is what makes a tuple taken, so it comes first. */
+static __always_inline int take_reply_tuple(const struct new_flow *new, struct flow_key *reply_key, struct flow *reply)
+{
+	for (int try = 0; try < SOURCE_PORT_TRIES; try++) {
+		long error = bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST);
+		if (!error)
+			return try == 0 ? FLOW_ENTERED : FLOW_ENTERED_ON_OTHER_PORT;
+		struct flow *taken = find_flow(reply_key);
+		if (!taken) /* so it was not that the tuple is taken */
+			return FLOW_TABLE_FULL;
+		bool ours = address_equal(&taken->address, &new->forward.destination) &&
+			    taken->port == new->forward.destination_port &&
+			    taken->client_port == new->forward.source_port;
+		if (ours || flow_expired(reply_key, taken, reply->seen)) {
+			/* A half without its other, or a flow not yet collected. */
+			delete_flow(reply_key, taken);
+			continue;
+		}
+		if (new->forward.protocol == IPPROTO_SCTP)
+			return FLOW_NO_PORT;
+		__u32 port = SOURCE_PORT_FIRST + bpf_get_prandom_u32() % SOURCE_PORT_COUNT;
+		reply_key->destination_port = bpf_htons(port);
+	}
+	return FLOW_NO_PORT;
+}
+
+/* Enters both halves or none. */
+SUBPROGRAM int enter_flow(const struct new_flow *new)
+{
+	__u32 now = now_seconds();
+	struct flow half = {
+		.address = new->forward.destination,
+		.port = new->forward.destination_port,
+		.client_port = new->forward.source_port,
+		.service = new->service_number,
+		.backend = new->backend_number,
+		.seen = now,
+		.since = now,
+		.flags = new->flags,
+	};
+	struct flow_key reply_key = {
+		.source = new->backend.address,
+		.destination = new->forward.source,
+		.source_port = new->backend.port,
+		.destination_port = new->forward.source_port,
+		.protocol = new->forward.protocol,
+		.direction = FLOW_REPLY,
+	};
+	int taken = take_reply_tuple(new, &reply_key, &half);
+	if (taken != FLOW_ENTERED && taken != FLOW_ENTERED_ON_OTHER_PORT)
+		return taken;
+
+	/* The other half. Seen long ago, so that the first packet finds the next hop out of date. */
+	half.address = new->backend.address;
+	half.port = new->backend.port;
+	half.client_port = reply_key.destination_port;
+	half.seen = 0;
+	if (bpf_map_update_elem(&tb_flows, &new->forward, &half, BPF_ANY)) {
+		bpf_map_delete_elem(&tb_flows, &reply_key);
+		return FLOW_TABLE_FULL;
+	}
+	return taken;
+}
+
+/* Whether a flow's backend still serves it. Numbers are used again, hence the address. */
+static __always_inline struct backend *backend_of(const struct flow *flow)
+{
+	struct backend *backend = find_backend(flow->backend);
+	if (!backend || backend->state == BACKEND_NONE || backend->service != flow->service ||
+	    backend->port != flow->port || !address_equal(&backend->address, &flow->address))
+		return NULL;
+	return backend;
+}

@@ -1,0 +1,192 @@
+/* This file contains the programs at the socket hooks of a cgroup, where a service is given a backend before there is
+ * any packet: a connection costs nothing afterwards. */
+#include "sockets.h"
+
+/* --- connect: what the socket is for is decided once ------------------------------------------------------------ */
+
+static __always_inline void remember_service(struct bpf_sock_addr *context, const struct endpoint *service,
+					     const struct backend *backend)
+{
+	struct sock_service remembered = {
+		.service = service->address,
+		.backend = backend->address,
+		.service_port = service->port,
+		.backend_port = backend->port,
+	};
+	struct sock_service *stored =
+		bpf_sk_storage_get(&tb_sock_service, context->sk, &remembered, BPF_SK_STORAGE_GET_F_CREATE);
+	if (stored)
+		*stored = remembered; /* of an earlier connect() of the same socket, it was kept */
+}
+
+static __always_inline int connect_to(struct bpf_sock_addr *context, bool ipv6)
+{
+	struct endpoint destination = get_endpoint(context, ipv6);
+	struct caller caller = {};
+	int kind = classify(context, &destination, &caller);
+	if (kind == IS_NO_SUCH_PORT)
+		return refuse_socket(REASON_socket_no_such_port);
+	/* A connected UDP socket may outlive its backend. The packet programs can move it to another one, and a socket
+	 * cannot be told. */
+	bool left_to_packets = destination.protocol == IPPROTO_UDP && caller.netns_flags & NETNS_PACKET;
+	if (kind == IS_NO_SERVICE || left_to_packets) {
+		bpf_sk_storage_delete(&tb_sock_service, context->sk);
+		return ALLOW;
+	}
+	struct backend *backend = find_backend(choose_backend(&destination, &caller.client));
+	if (!backend)
+		return refuse_socket(REASON_socket_no_backend);
+	remember_service(context, &destination, backend);
+	set_endpoint(context, ipv6, &backend->address, backend->port);
+	count(REASON_socket_connected);
+	return ALLOW;
+}
+
+SEC("cgroup/connect4")
+int tb_connect4(struct bpf_sock_addr *context)
+{
+	return connect_to(context, IPV4);
+}
+
+SEC("cgroup/connect6")
+int tb_connect6(struct bpf_sock_addr *context)
+{
+	return connect_to(context, IPV6);
+}
+
+/* --- getpeername, recvmsg: the socket is told the service -------------------------------------------------------- */
+
+/* False: the socket was not connected to a service, or this is not its backend. */
+static __always_inline bool show_service(struct bpf_sock_addr *context, const struct endpoint *peer, bool ipv6)
+{
+	struct sock_service *stored = bpf_sk_storage_get(&tb_sock_service, context->sk, NULL, 0);
+	if (!stored || stored->backend_port != peer->port || !address_equal(&stored->backend, &peer->address))
+		return false;
+	set_endpoint(context, ipv6, &stored->service, stored->service_port);
+	return true;
+}
+
+static __always_inline int name_peer(struct bpf_sock_addr *context, bool ipv6)
+{
+	struct endpoint peer = get_endpoint(context, ipv6);
+	show_service(context, &peer, ipv6);
+	return ALLOW;
+}
+
+SEC("cgroup/getpeername4")
+int tb_getpeername4(struct bpf_sock_addr *context)
+{
+	return name_peer(context, IPV4);
+}
+
+SEC("cgroup/getpeername6")
+int tb_getpeername6(struct bpf_sock_addr *context)
+{
+	return name_peer(context, IPV6);
+}
+
+static __always_inline struct sock_peer_key peer_key(__u64 cookie, const struct address *address, __be16 port, __u8 side)
+{
+	return (struct sock_peer_key){ .cookie = cookie, .address = *address, .port = port, .side = side };
+}
+
+static __always_inline int received(struct bpf_sock_addr *context, bool ipv6)
+{
+	struct endpoint peer = get_endpoint(context, ipv6);
+	if (show_service(context, &peer, ipv6))
+		return ALLOW;
+	struct sock_peer_key key = peer_key(bpf_get_socket_cookie(context), &peer.address, peer.port, PEER_OF_BACKEND);
+	struct sock_peer *service = bpf_map_lookup_elem(&tb_sock_peers, &key);
+	if (service)
+		set_endpoint(context, ipv6, &service->address, service->port);
+	return ALLOW;
+}
+
+SEC("cgroup/recvmsg4")
+int tb_recvmsg4(struct bpf_sock_addr *context)
+{
+	return received(context, IPV4);
+}
+
+SEC("cgroup/recvmsg6")
+int tb_recvmsg6(struct bpf_sock_addr *context)
+{
+	return received(context, IPV6);
+}
+
+/* --- sendmsg: every message of an unconnected UDP socket --------------------------------------------------------- */
+
+/* Whether the socket knows the backend by another service, so that a reply could be either's. */
+static __always_inline bool known_otherwise(const struct sock_peer_key *service, const struct sock_peer_key *backend)
+{
+	struct sock_peer *known = bpf_map_lookup_elem(&tb_sock_peers, backend);
+	return known && (known->port != service->port || !address_equal(&known->address, &service->address));
+}
+
+/* Chooses a backend and remembers it in both directions. Returns what was remembered for the service: no backend, where
+ * only the packet programs can tell replies apart (they change the source port). */
+static __always_inline int choose_peer(const struct sock_peer_key *service, const struct endpoint *destination,
+				       const struct caller *caller, struct sock_peer *peer)
+{
+	__u32 number = choose_backend(destination, &caller->client);
+	struct backend *backend = find_backend(number);
+	if (!backend)
+		return refuse_socket(REASON_socket_no_backend);
+	struct sock_peer_key key = peer_key(service->cookie, &backend->address, backend->port, PEER_OF_BACKEND);
+	if (!(caller->netns_flags & NETNS_PACKET && known_otherwise(service, &key))) {
+		struct sock_peer reverse = { .address = service->address, .port = service->port, .backend = number };
+		*peer = (struct sock_peer){ .address = backend->address, .port = backend->port, .backend = number };
+		bpf_map_update_elem(&tb_sock_peers, &key, &reverse, BPF_ANY);
+	}
+	bpf_map_update_elem(&tb_sock_peers, service, peer, BPF_ANY);
+	count(REASON_socket_peer);
+	return CONTINUE;
+}
+
+static __always_inline bool still_serves(const struct sock_peer *peer)
+{
+	struct backend *backend = find_backend(peer->backend);
+	return backend && backend->state != BACKEND_NONE && backend->port == peer->port &&
+	       address_equal(&backend->address, &peer->address);
+}
+
+/* The socket keeps its backend for as long as that lives: what a client asks in several messages should reach one
+ * server. */
+static __always_inline int send_to(struct bpf_sock_addr *context, bool ipv6)
+{
+	struct endpoint destination = get_endpoint(context, ipv6);
+	struct caller caller = {};
+	int kind = classify(context, &destination, &caller);
+	if (kind == IS_NO_SUCH_PORT)
+		return refuse_socket(REASON_socket_no_such_port);
+	if (kind == IS_NO_SERVICE)
+		return ALLOW;
+	struct sock_peer_key key =
+		peer_key(bpf_get_socket_cookie(context), &destination.address, destination.port, PEER_OF_SERVICE);
+	struct sock_peer *known = bpf_map_lookup_elem(&tb_sock_peers, &key);
+	struct sock_peer peer = {};
+	if (known && (known->backend == 0 || still_serves(known))) {
+		peer = *known;
+	} else {
+		int verdict = choose_peer(&key, &destination, &caller, &peer);
+		if (verdict != CONTINUE)
+			return verdict;
+	}
+	if (peer.backend)
+		set_endpoint(context, ipv6, &peer.address, peer.port);
+	return ALLOW;
+}
+
+SEC("cgroup/sendmsg4")
+int tb_sendmsg4(struct bpf_sock_addr *context)
+{
+	return send_to(context, IPV4);
+}
+
+SEC("cgroup/sendmsg6")
+int tb_sendmsg6(struct bpf_sock_addr *context)
+{
+	return send_to(context, IPV6);
+}
+
+char _license[] SEC("license") = "GPL";
