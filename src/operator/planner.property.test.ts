@@ -49,12 +49,19 @@ type Fault = 'none' | 'lost' | 'committed';
 
 class Cluster {
   now = 1_000_000;
-  readonly store = new Map<string, Stored>(
-    NODES.map((name) => [name, { version: 1, present: true, segments: [], reports: [], requests: [] }]),
-  );
+  readonly store = new Map<string, Stored>();
   readonly agents = new Map<string, Agent>(
     NODES.map((name) => [name, { segments: [], pods: [], dry: false }]),
   );
+
+  join(name: string): void {
+    if (this.store.has(name)) return;
+    this.store.set(name, { version: 1, present: true, segments: [], reports: [], requests: [] });
+  }
+
+  living(name: string): boolean {
+    return this.store.get(name)?.present === true;
+  }
 
   stored(name: string): Stored {
     const stored = this.store.get(name);
@@ -103,7 +110,7 @@ class Cluster {
   check(): void {
     const owners = new Map<IP, string>();
     for (const [name, { pods }] of this.agents) {
-      if (!this.stored(name).present) continue;
+      if (!this.living(name)) continue;
       for (const pod of pods) {
         assert.equal(
           owners.get(pod),
@@ -128,12 +135,17 @@ class Cluster {
  * An operator that may stop for any length of time between any two steps: it reads the nodes one by one, plans, and writes
  * the assignments one by one.
  */
-function* operate(cluster: Cluster, nextFault: () => Fault): Generator<void, never> {
+function* operate(
+  cluster: Cluster,
+  order: readonly string[],
+  nextFault: () => Fault,
+): Generator<void, never> {
   let idle: Idle = new Map();
   for (;;) {
+    yield;
     const versions = new Map<string, number>();
     const nodes: NodeView[] = [];
-    for (const name of NODES) {
+    for (const name of order.filter((each) => cluster.store.has(each))) {
       const { version, ...stored } = cluster.stored(name);
       versions.set(name, version);
       nodes.push({ name, labels: {}, ...stored });
@@ -145,15 +157,15 @@ function* operate(cluster: Cluster, nextFault: () => Fault): Generator<void, nev
     );
     idle = planned.idle;
     for (const assignment of planned.assignments) {
-      cluster.write(assignment, versions.get(assignment.node) ?? 0, nextFault());
       yield;
+      cluster.write(assignment, versions.get(assignment.node) ?? 0, nextFault());
     }
   }
 }
 
 type Step =
   | { do: 'operate'; which: 0 | 1; times: number }
-  | { do: 'sync' | 'add' | 'remove' | 'die'; node: string }
+  | { do: 'join' | 'sync' | 'add' | 'remove' | 'die'; node: string }
   | { do: 'wait'; seconds: number };
 
 const node = fc.constantFrom(...NODES);
@@ -166,7 +178,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       times: fc.integer({ min: 1, max: 12 }),
     }),
   },
-  { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('sync' as const, 'add' as const), node }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ do: fc.constantFrom('sync' as const, 'add' as const, 'join' as const), node }),
+  },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('remove' as const), node }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('die' as const), node }) },
   {
@@ -180,16 +195,20 @@ function perform(cluster: Cluster, operators: Generator<void, never>[], action: 
     case 'operate':
       for (let n = 0; n < action.times; n++) operators[action.which]?.next();
       return;
+    case 'join':
+      cluster.join(action.node);
+      return;
     case 'sync':
-      if (cluster.stored(action.node).present) cluster.sync(action.node);
+      if (cluster.living(action.node)) cluster.sync(action.node);
       return;
     case 'add':
-      if (cluster.stored(action.node).present) cluster.add(action.node);
+      if (cluster.living(action.node)) cluster.add(action.node);
       return;
     case 'remove':
       cluster.agent(action.node).pods.pop();
       return;
     case 'die': {
+      if (!cluster.living(action.node)) return;
       const stored = cluster.stored(action.node);
       cluster.agent(action.node).pods.length = 0;
       cluster.store.set(action.node, { ...stored, version: stored.version + 1, present: false });
@@ -210,19 +229,51 @@ test('two operators that stop and go as they like never give an address two live
       const cluster = new Cluster();
       let next = 0;
       const fault = () => given[next++ % given.length] ?? 'none';
-      const operators = [operate(cluster, fault), operate(cluster, fault)];
+      const operators = [operate(cluster, NODES, fault), operate(cluster, NODES.toReversed(), fault)];
       for (const action of steps) {
         perform(cluster, operators, action);
         cluster.check();
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 1000 },
+  );
+});
+
+test('of two operators that claim one range for two nodes, neither gives it out', () => {
+  const cluster = new Cluster();
+  const [early, late] = [operate(cluster, NODES, () => 'none'), operate(cluster, NODES, () => 'none')];
+  const run = (operator: Generator<void, never>, steps: number) => {
+    for (let n = 0; n < steps; n++) operator.next();
+  };
+  cluster.join('b');
+  run(late, 3); // has read b and decided, and stops before it writes
+  cluster.join('a');
+  run(early, 5); // has written its claim for a, and stops
+  run(late, 1); // writes its claim for b
+  const claims = ['a', 'b'].map((name) => cluster.stored(name).segments[0]);
+  assert.ok(
+    claims[0] && claims[1] && samePrefix(claims[0].cidr, claims[1].cidr),
+    'both have claimed the same range',
+  );
+  for (let n = 0; n < 400; n++) {
+    run(n % 3 === 0 ? late : early, 1);
+    // An agent that writes its status all the time would make every write of the operators fail.
+    for (const name of n % 25 === 0 ? ['a', 'b'] : []) {
+      cluster.sync(name);
+      cluster.add(name);
+    }
+    cluster.check();
+  }
+  assert.ok(
+    ['a', 'b'].every((name) => cluster.agent(name).pods.length > 0),
+    'both have addresses in the end',
   );
 });
 
 test('without faults every node that needs an address has one after a few rounds, and what is held and what is free add up', () => {
   const cluster = new Cluster();
-  const operator = operate(cluster, () => 'none');
+  for (const name of NODES) cluster.join(name);
+  const operator = operate(cluster, NODES, () => 'none');
   for (let round = 0; round < 20; round++) {
     for (const name of NODES) {
       cluster.sync(name);
