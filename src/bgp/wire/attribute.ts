@@ -28,12 +28,24 @@ export interface MaybePartial {
 }
 
 export interface AsPath extends MaybePartial {
-  readonly type: 'AS_PATH' | 'AS4_PATH';
+  readonly type: 'AS_PATH';
+  readonly segments: readonly Segment[];
+}
+
+/** RFC 6793: the path behind a two-octet speaker. */
+export interface As4Path extends MaybePartial {
+  readonly type: 'AS4_PATH';
   readonly segments: readonly Segment[];
 }
 
 export interface Aggregator extends MaybePartial {
-  readonly type: 'AGGREGATOR' | 'AS4_AGGREGATOR';
+  readonly type: 'AGGREGATOR';
+  readonly asn: number;
+  readonly address: IPv4;
+}
+
+export interface As4Aggregator extends MaybePartial {
+  readonly type: 'AS4_AGGREGATOR';
   readonly asn: number;
   readonly address: IPv4;
 }
@@ -78,11 +90,13 @@ export interface UnknownAttribute {
 export type Attribute =
   | { readonly type: 'ORIGIN'; readonly origin: Origin }
   | AsPath
+  | As4Path
   | { readonly type: 'NEXT_HOP'; readonly address: IPv4 }
   | { readonly type: 'MULTI_EXIT_DISC'; readonly value: number }
   | { readonly type: 'LOCAL_PREF'; readonly value: number }
   | { readonly type: 'ATOMIC_AGGREGATE' }
   | Aggregator
+  | As4Aggregator
   /** RFC 1997: 32 bits each. */
   | ({ readonly type: 'COMMUNITIES'; readonly communities: readonly number[] } & MaybePartial)
   | { readonly type: 'ORIGINATOR_ID'; readonly identifier: IPv4 }

@@ -188,7 +188,8 @@ function flag<N extends 'route-refresh' | 'extended-message' | 'enhanced-route-r
 ): Codec<N> {
   return {
     code,
-    length: (length) => length === 0,
+    // Some speakers pad what has no value; to refuse the session over that helps nobody.
+    length: () => true,
     decode: () => ({ name }) as Named<N>,
     encode: () => {},
   };

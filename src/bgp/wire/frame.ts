@@ -27,15 +27,9 @@ const TYPE_AT = 18;
  * @throws {MessageError} 1/1, 1/2 or 1/3 with the data of RFC 4271 §6.1.
  */
 export function checkHeader(bytes: Buffer, offset: number, maxLength: number): MessageType {
-  for (let at = offset; at < offset + LENGTH_AT; at++) {
-    if (bytes[at] !== 0xff) {
-      throw new MessageError(
-        { code: 1, subcode: 1 },
-        'Cannot read message header: the marker is not all ones',
-        at - offset,
-      );
-    }
-  }
+  let marker = 0xff;
+  for (let at = offset; at < offset + LENGTH_AT; at++) marker &= bytes[at] as number;
+  if (marker !== 0xff) throw badMarker(bytes, offset);
   const length = bytes.readUInt16BE(offset + LENGTH_AT);
   if (length < HEADER_LENGTH || length > maxLength) throw badLength(bytes, offset, length);
   const code = bytes.readUInt8(offset + TYPE_AT);
@@ -51,6 +45,15 @@ export function checkHeader(bytes: Buffer, offset: number, maxLength: number): M
   const wrong = type === 'KEEPALIVE' && length !== HEADER_LENGTH;
   if (length < MIN_LENGTHS[type] || outgrown || wrong) throw badLength(bytes, offset, length);
   return type;
+}
+
+function badMarker(bytes: Buffer, offset: number): MessageError {
+  const at = bytes.subarray(offset, offset + LENGTH_AT).findIndex((byte) => byte !== 0xff);
+  return new MessageError(
+    { code: 1, subcode: 1 },
+    'Cannot read message header: the marker is not all ones',
+    at,
+  );
 }
 
 function badLength(bytes: Buffer, offset: number, length: number): MessageError {
@@ -78,9 +81,12 @@ export function writeHeader(message: Buffer, type: MessageType): void {
 }
 
 /**
- * Cuts a stream into messages. `push` hands each complete message to `receive` as a view into memory that is
- * used again: valid during the call, to be copied by who wants to keep it.
+ * Takes a message out of a stream: the bytes of `bytes` from `start` to `end`, header included. They are valid
+ * during the call. No view is made of them, because a view costs more than to read a short UPDATE.
  */
+export type Receive = (type: MessageType, bytes: Buffer, start: number, end: number) => void;
+
+/** Cuts a stream into messages. */
 export class Framer {
   /** Raise it to MAX_EXTENDED_LENGTH once both OPENs have been exchanged. */
   maxLength = MAX_LENGTH;
@@ -94,17 +100,17 @@ export class Framer {
   /**
    * @throws {MessageError} Of the header, or whatever `receive` throws. The stream cannot be continued after the former.
    */
-  push(chunk: Buffer, receive: (message: Buffer, type: MessageType) => void): void {
+  push(chunk: Buffer, receive: Receive): void {
     const bytes = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
     let at = 0;
     try {
       while (bytes.length - at >= HEADER_LENGTH) {
         const type = checkHeader(bytes, at, this.maxLength);
-        const end = at + bytes.readUInt16BE(at + LENGTH_AT);
+        const start = at;
+        const end = start + bytes.readUInt16BE(start + LENGTH_AT);
         if (end > bytes.length) break;
-        const message = bytes.subarray(at, end);
         at = end;
-        receive(message, type);
+        receive(type, bytes, start, end);
       }
     } finally {
       // The chunk belongs to the socket: what waits is copied, less than one message of it.

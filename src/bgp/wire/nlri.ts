@@ -18,7 +18,7 @@ export interface UnicastNlri extends PathIdentified {
 /** Labelled VPN-IPv4 or VPN-IPv6 (RFC 4364, RFC 4659, RFC 8277). */
 export interface VpnNlri extends PathIdentified {
   readonly kind: 'vpn';
-  /** Top of the stack first; in a withdrawal as received, commonly the single value 0x800000 >> 4. */
+  /** 20 bits each, top of the stack first; none in a withdrawal, where labels mean nothing (RFC 8277 §2.4). */
   readonly labels: readonly number[];
   readonly distinguisher: RouteDistinguisher;
   readonly prefix: Prefix;

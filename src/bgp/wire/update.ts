@@ -1,6 +1,13 @@
 import type { Attribute } from './attribute.ts';
-import type { AfiSafi } from './family.ts';
+import { decodeAttribute } from './attributes.ts';
+import { Cursor, type Fault } from './cursor.ts';
+import { type AfiSafi, IPV4_UNICAST } from './family.ts';
+import { decodeMpReach, decodeMpUnreach, decodeRoutes } from './mp.ts';
 import type { UnicastNlri } from './nlri.ts';
+import { UPDATE_ERROR } from './notification.ts';
+import type { Action, Reason } from './reason.ts';
+import { scanUpdate } from './scan.ts';
+import type { ByteRange, UpdateScan } from './updateScan.ts';
 
 /** RFC 4271 §4.3, as it is on the wire: other families than IPv4 unicast stand in the MP attributes. */
 export interface Update {
@@ -12,7 +19,8 @@ export interface Update {
 
 /** What reading and writing an UPDATE depends on: what the two OPENs agreed upon. */
 export interface UpdateContext {
-  readonly session: 'ebgp' | 'ibgp';
+  /** `unknown` for messages out of a capture: rules that differ between the two are not applied. */
+  readonly session: 'ebgp' | 'ibgp' | 'unknown';
   /** AS numbers of four octets in AS_PATH and AGGREGATOR (RFC 6793). */
   readonly asn4: boolean;
   /** Families whose routes carry a path identifier in this direction (RFC 7911). */
@@ -21,11 +29,51 @@ export interface UpdateContext {
   readonly extendedNextHop: ReadonlySet<AfiSafi>;
 }
 
-/** From the weakest to the strongest (RFC 7606 §2). */
-export const ACTIONS = [
-  'attribute-discard',
-  'treat-as-withdraw',
-  'afi-safi-disable',
-  'session-reset',
-] as const;
-export type Action = (typeof ACTIONS)[number];
+/** An UPDATE and RFC 7606's verdict on it. */
+export interface DecodedUpdate {
+  /**
+   * All that could be understood, without the attributes that are malformed or to be discarded. On
+   * treat-as-withdraw its routes are the ones to withdraw; on session-reset there is none.
+   */
+  readonly update?: Update;
+  readonly action?: Action;
+  readonly reasons: readonly Reason[];
+  readonly disabled: readonly AfiSafi[];
+  readonly endOfRib?: AfiSafi;
+}
+
+const FAULT: Fault = { code: UPDATE_ERROR, subcode: 1, what: 'UPDATE' };
+const MP_REACH_NLRI = 14;
+const MP_UNREACH_NLRI = 15;
+
+/** Reads a whole UPDATE into values. Never throws. */
+export function decodeUpdate(message: Buffer, context: UpdateContext): DecodedUpdate {
+  const scan = scanUpdate(message, context);
+  const { action, reasons, disabled, endOfRib } = scan;
+  return {
+    ...(action !== 'session-reset' && { update: materialise(scan, context) }),
+    ...(action !== undefined && { action }),
+    reasons,
+    disabled,
+    ...(endOfRib !== undefined && { endOfRib }),
+  };
+}
+
+function materialise(scan: UpdateScan, context: UpdateContext): Update {
+  const cursor = ({ start, end }: ByteRange) => new Cursor(scan.message, FAULT, start, end);
+  const routes = (range: ByteRange, withdrawn: boolean) =>
+    decodeRoutes(cursor(range), IPV4_UNICAST, withdrawn, context) as UnicastNlri[];
+  const attributes: Attribute[] = [];
+  for (const span of scan.spans.slice(0, scan.kept)) {
+    const value = cursor(span);
+    if (span.code === MP_REACH_NLRI) attributes.push(decodeMpReach(value, context));
+    else if (span.code === MP_UNREACH_NLRI) attributes.push(decodeMpUnreach(value, context));
+    else attributes.push(decodeAttribute(span.code, span.flags, value, context));
+  }
+  return {
+    type: 'UPDATE',
+    withdrawn: routes(scan.withdrawnField, true),
+    attributes,
+    nlri: routes(scan.nlriField, false),
+  };
+}
