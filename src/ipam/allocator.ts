@@ -129,10 +129,9 @@ export class Allocator {
   #assign(segments: readonly Segment[]): void {
     this.#segments = segments.map((segment) => {
       const before = this.#segments.find((state) => samePrefix(state.segment.prefix, segment.prefix));
-      return before?.segment.generation === segment.generation
-        ? new SegmentState(segment, before.cursor, before.released)
-        : new SegmentState(segment);
+      return new SegmentState(segment, before?.released);
     });
+    for (const segment of this.#segments) segment.skip(this.#taken);
   }
 
   #hold(allocation: Allocation): void {

@@ -26,7 +26,7 @@ export interface AllocationRecord {
 }
 
 export interface StateRecord {
-  segments: (SegmentRecord & { cursor: number; released: [string, number][] })[];
+  segments: (SegmentRecord & { released: [string, number][] })[];
   allocations: AllocationRecord[];
 }
 
@@ -42,9 +42,8 @@ export function entryFromRecord(record: EntryRecord): Entry {
 
 export function stateToRecord(allocator: Allocator): StateRecord {
   return {
-    segments: allocator.segments.map(({ segment, cursor, released }) => ({
+    segments: allocator.segments.map(({ segment, released }) => ({
       ...segmentToRecord(segment),
-      cursor,
       released: [...released].map(([address, at]) => [formatIP(address), at]),
     })),
     allocations: [...allocator.allocations()].map(allocationToRecord),
@@ -52,9 +51,9 @@ export function stateToRecord(allocator: Allocator): StateRecord {
 }
 
 export function restoreState(allocator: Allocator, { segments, allocations }: StateRecord): void {
-  for (const { cursor, released, ...segment } of segments) {
+  for (const { released, ...segment } of segments) {
     const rested = released.map(([address, at]) => [parseIP(address), at] as const);
-    allocator.restore(new SegmentState(segmentFromRecord(segment), cursor, rested));
+    allocator.restore(new SegmentState(segmentFromRecord(segment), rested));
   }
   for (const allocation of allocations) {
     allocator.apply({ op: 'allocate', allocation: allocationFromRecord(allocation) });

@@ -8,7 +8,7 @@ export interface Segment {
   readonly gateway?: IP | undefined;
   /** `releasing`: what is given out stays, nothing more is. */
   readonly state: 'active' | 'releasing';
-  /** Raised by the operator each time it assigns the segment anew. */
+  /** Raised by the operator with every change of state: what is reported about an earlier one is ignored. */
   readonly generation: number;
   /** The pool that the segment was cut from. */
   readonly pool?: string | undefined;
@@ -26,19 +26,14 @@ export type Freshness = 'fresh' | 'rested' | 'hot';
 /** The free addresses of a segment. Who holds the others is the allocator's to know. */
 export class SegmentState {
   readonly segment: Segment;
-  /** Every usable address before this offset has been given out at some time. */
-  #cursor: number;
+  /** No address before this offset is a new one; how far it reaches follows from the rest. */
+  #cursor = 0;
   /** When each address was released, in ms of wall time, the longest ago first. */
   readonly #released: Map<IP, number>;
 
-  constructor(segment: Segment, cursor = 0, released: Iterable<readonly [IP, number]> = []) {
+  constructor(segment: Segment, released: Iterable<readonly [IP, number]> = []) {
     this.segment = segment;
-    this.#cursor = cursor;
     this.#released = new Map(released);
-  }
-
-  get cursor(): number {
-    return this.#cursor;
   }
 
   get released(): ReadonlyMap<IP, number> {
@@ -78,6 +73,11 @@ export class SegmentState {
 
   take(address: IP, taken: (address: IP) => boolean): void {
     this.#released.delete(address);
+    this.skip(taken);
+  }
+
+  /** Leaves behind the addresses that are not to be had any more. */
+  skip(taken: (address: IP) => boolean): void {
     while (this.#inRange(this.#cursor) && !this.#free(addressAt(this.segment.prefix, this.#cursor), taken)) {
       this.#cursor++;
     }

@@ -1,4 +1,4 @@
-import { parseIP } from '../../address/ip.ts';
+import { type IP, parseIP } from '../../address/ip.ts';
 import { object, parsedBy, text } from '../schema.ts';
 
 /** A key of a Secret: `{secretKeyRef: {name, key}}`. */
@@ -10,12 +10,22 @@ export const communityText = parsedBy(checkCommunity, 'a community');
 /** `10.0.0.1`, `10.0.0.1:1179`, `2001:db8::1` or `[2001:db8::1]:1179`. */
 export const addressAndPort = parsedBy(parseAddressAndPort, 'an address, or an address and a port');
 
+export interface AddressAndPort {
+  readonly address: IP;
+  readonly port: number | undefined;
+}
+
+export interface AddressAndPort {
+  readonly address: IP;
+  readonly port: number | undefined;
+}
+
 /**
  * Takes apart an address with an optional port; brackets tell where an IPv6 address ends.
  *
  * @throws {SyntaxError} If the text is neither.
  */
-export function parseAddressAndPort(value: string) {
+export function parseAddressAndPort(value: string): AddressAndPort {
   const match = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(value) ?? /^([^:]+)(?::(\d{1,5}))?$/.exec(value);
   const port = match?.[2] === undefined ? undefined : Number(match[2]);
   if (port !== undefined && (port < 1 || port > 65535)) throw new SyntaxError(`the port is out of range`);

@@ -19,12 +19,29 @@ const segment = object(
     pool: text(),
     /** The router on an L2 segment; routed segments have none. */
     gateway: ip,
-    /** `active` where absent; from `releasing` on no address is given out. */
-    state: oneOf('active', 'releasing'),
-    /** Raised each time the segment is assigned anew: a late answer about an earlier time is recognised. */
+    /** `active` where absent, as in what people write; addresses are given out in no other state. */
+    state: oneOf('claimed', 'active', 'releasing', 'cooling'),
+    /** Raised with every change of state: a late answer about an earlier one is recognised. */
     generation: integer(1, Number.MAX_SAFE_INTEGER),
+    /** When a cooling segment is free again, RFC 3339. */
+    until: text(),
   },
 );
+
+const segmentReport = openObject(
+  { cidr: prefix, generation: integer(1, Number.MAX_SAFE_INTEGER) },
+  {
+    /** No address is in use or resting, and the segment is no longer announced. */
+    drained: boolean(),
+    /** Addresses that are in use or resting. */
+    used: integer(0, Number.MAX_SAFE_INTEGER),
+    /** The node's own address lies in it: it is never asked back. */
+    pinned: boolean(),
+  },
+);
+
+/** Addresses that could not be given out: from this pool, or from any open one of the family. */
+const request = openObject({ family: integer(4, 6), addresses: integer(0, 65536) }, { pool: text() });
 
 const body = object(
   { spec: object({}, { segments: listOf(segment) }) },
@@ -33,12 +50,8 @@ const body = object(
       {},
       {
         nodeIPs: listOf(ip),
-        segments: listOf(
-          openObject(
-            { cidr: prefix, state: oneOf('inUse', 'active', 'drained') },
-            { generation: integer(1, Number.MAX_SAFE_INTEGER), used: integer(0, Number.MAX_SAFE_INTEGER) },
-          ),
-        ),
+        segments: listOf(segmentReport),
+        requests: listOf(request),
         conditions,
         ready: boolean(),
       },
