@@ -1,0 +1,99 @@
+import { isDeepStrictEqual } from 'node:util';
+import { formatIP } from '../address/ip.ts';
+import { contains, formatPrefix } from '../address/prefix.ts';
+import type { SegmentUsage } from '../ipam/ipam.ts';
+import type { Log } from '../log.ts';
+import { internalIPs } from '../store/kinds/node.ts';
+import { type NodeNetwork, nodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import type { ObjectOf } from '../store/kinds/registry.ts';
+import { isStoreError, type Store } from '../store/store.ts';
+import type { NodeFacts } from './detect.ts';
+
+const ATTEMPTS = 5;
+
+/**
+ * Makes the node known where nobody else does: in a directory there is no kubelet to write the `Node`. One that
+ * exists is left alone, but for addresses that it lacks.
+ */
+export async function registerNode(store: Store, { name, ips }: NodeFacts, log: Log): Promise<void> {
+  if (!store.location.startsWith('directory:')) return;
+  const addresses = [
+    ...ips.map((ip) => ({ type: 'InternalIP', address: formatIP(ip) })),
+    { type: 'Hostname', address: name },
+  ];
+  await persevering(async () => {
+    const node = await found(store.get('Node', { name }));
+    if (!node) {
+      const fresh: ObjectOf<'Node'> = {
+        apiVersion: 'v1',
+        kind: 'Node',
+        metadata: { name },
+        status: { addresses },
+      };
+      await store.create(fresh);
+      log.info('node registered', { name, addresses: ips.map(formatIP) });
+    } else if (internalIPs(node).length === 0 && ips.length > 0) {
+      await store.updateStatus({ ...node, status: { ...node.status, addresses } });
+    } else if (ips[0] !== undefined && !internalIPs(node).includes(formatIP(ips[0]))) {
+      const said = internalIPs(node);
+      log.warning('the node object names other addresses', { name, said, ours: formatIP(ips[0]) });
+    }
+  });
+}
+
+/** What the agent says of its segments. */
+export function networkStatus(
+  { ips }: Pick<NodeFacts, 'ips'>,
+  usage: readonly SegmentUsage[],
+): NonNullable<NodeNetwork['status']> {
+  return {
+    nodeIPs: ips.map(formatIP),
+    ready: usage.some(({ segment }) => segment.state === 'active'),
+    segments: usage.map(({ segment, used, resting }) => ({
+      cidr: formatPrefix(segment.prefix),
+      generation: segment.generation,
+      used: used + resting,
+      drained: segment.state === 'releasing' && used + resting === 0,
+      pinned: ips.some((ip) => contains(segment.prefix, ip)),
+    })),
+  };
+}
+
+/** Writes the status of the node's `NodeNetwork`, which is made if there is none; nothing, if it says so already. */
+export async function publishStatus(
+  store: Store,
+  name: string,
+  status: NonNullable<NodeNetwork['status']>,
+): Promise<void> {
+  await persevering(async () => {
+    const key = { name };
+    const { apiVersion } = nodeNetwork;
+    const object =
+      (await found(store.get('NodeNetwork', key))) ??
+      (await store.create<NodeNetwork>({ apiVersion, kind: 'NodeNetwork', metadata: key, spec: {} }));
+    // Requests and conditions are others' to write.
+    const next = { ...object.status, ...status };
+    if (!isDeepStrictEqual(next, object.status)) await store.updateStatus({ ...object, status: next });
+  });
+}
+
+async function found<T>(got: Promise<T>): Promise<T | undefined> {
+  try {
+    return await got;
+  } catch (error) {
+    if (isStoreError(error, 'NotFound')) return undefined;
+    throw error;
+  }
+}
+
+/** Reads and writes again when somebody else has written in between. */
+async function persevering(attempt: () => Promise<void>): Promise<void> {
+  for (let left = ATTEMPTS; ; left--) {
+    try {
+      await attempt();
+      return;
+    } catch (error) {
+      if (left === 0 || !isStoreError(error, 'Conflict', 'AlreadyExists', 'NotFound')) throw error;
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import { parseIP } from '../address/ip.ts';
+import { parsePrefix } from '../address/prefix.ts';
+import type { Segment } from '../ipam/segment.ts';
+import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import type { AgentConfig } from './config.ts';
+
+/** The segments of the node: the operator's where it has assigned any, otherwise those of the configuration. */
+export function segmentsOf(
+  assigned: Pick<NodeNetwork, 'spec'> | undefined,
+  configured: AgentConfig['segments'],
+): Segment[] {
+  const segments = assigned?.spec.segments ?? [];
+  if (segments.length === 0) {
+    return configured.map(({ prefix, gateway }) => ({ prefix, gateway, state: 'active', generation: 1 }));
+  }
+  return segments.map(({ cidr, gateway, state = 'active', generation = 1, pool }) => ({
+    prefix: parsePrefix(cidr),
+    gateway: gateway === undefined ? undefined : parseIP(gateway),
+    // A claim may still turn out to be somebody else's, and a cooling segment is about to be.
+    state: state === 'active' ? 'active' : 'releasing',
+    generation,
+    pool,
+  }));
+}

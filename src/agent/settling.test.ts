@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { settling } from './settling.ts';
+
+test('many calls are one piece of work, and those that come meanwhile are one more', async () => {
+  let runs = 0;
+  let release = () => {};
+  const work = settling(
+    1,
+    () => {
+      runs++;
+      return new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    },
+    (error) => assert.fail(String(error)),
+  );
+  for (let i = 0; i < 10; i++) work.soon();
+  await wait(10);
+  assert.equal(runs, 1);
+  for (let i = 0; i < 10; i++) work.soon();
+  await wait(10);
+  assert.equal(runs, 1);
+  release();
+  await wait(10);
+  assert.equal(runs, 2);
+  release();
+  await work.stop();
+});
+
+test('a failure is told, and the next call works again', async () => {
+  const failures: unknown[] = [];
+  let runs = 0;
+  const work = settling(
+    1,
+    () => {
+      if (++runs === 1) throw new Error('first');
+    },
+    (error) => failures.push(error),
+  );
+  work.soon();
+  await wait(10);
+  work.soon();
+  await wait(10);
+  assert.equal(failures.length, 1);
+  assert.equal(runs, 2);
+  await work.stop();
+});

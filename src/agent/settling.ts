@@ -1,0 +1,39 @@
+/** Runs `work` once for any number of calls that come within `ms`, and never two at a time. */
+export function settling(ms: number, work: () => void | Promise<void>, failed: (error: unknown) => void) {
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+  let again = false;
+
+  const run = async () => {
+    try {
+      await work();
+    } catch (error) {
+      failed(error);
+    }
+  };
+  const finished = () => {
+    running = undefined;
+    if (again) {
+      again = false;
+      arm();
+    }
+  };
+  const arm = () => {
+    if (running) again = true;
+    else {
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        running = run().then(finished);
+      }, ms);
+    }
+  };
+  return {
+    soon: arm,
+    /** Drops what has not begun, and waits for what has. */
+    async stop() {
+      clearTimeout(timer);
+      again = false;
+      await running;
+    },
+  };
+}

@@ -1,0 +1,83 @@
+import { chmodSync, closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { formatIP } from '../address/ip.ts';
+import { because, messageOf } from '../errors.ts';
+import { tryLock } from '../ffi/flock.ts';
+import type { Log } from '../log.ts';
+import type { AddressAndPort } from '../store/kinds/bgpValues.ts';
+
+export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+/**
+ * Makes this process the one agent of a directory, or finds that another is.
+ *
+ * @returns How to give that up.
+ * @throws {Error} If another agent runs there.
+ */
+export function claimDirectory(runDir: string): () => void {
+  mkdirSync(runDir, { recursive: true, mode: 0o700 });
+  chmodSync(runDir, 0o700);
+  const fd = openSync(join(runDir, 'agent.lock'), 'a', 0o600);
+  if (!tryLock(fd)) {
+    closeSync(fd);
+    throw new Error(`Cannot run in ${runDir}: another agent does`);
+  }
+  return () => closeSync(fd);
+}
+
+/** Serves on `<runDir>/agent.sock`, for root alone. The directory must be claimed: what lies there is stale. */
+export async function listenOnSocket(runDir: string, handler: Handler, log: Log): Promise<Server> {
+  const path = join(runDir, 'agent.sock');
+  rmSync(path, { force: true });
+  const server = serverOf(handler, log);
+  // bind(2) happens before listen() returns, so that the socket never has another mode.
+  const umask = process.umask(0o177);
+  const started = listening(server, () => server.listen(path));
+  process.umask(umask);
+  await started.catch((error: unknown) => {
+    throw because(`listen on ${path}`, error);
+  });
+  return server;
+}
+
+export async function listenOnAddress(
+  { address, port }: AddressAndPort,
+  handler: Handler,
+  log: Log,
+): Promise<Server> {
+  const server = serverOf(handler, log);
+  await listening(server, () => server.listen(port, formatIP(address))).catch((error: unknown) => {
+    throw because(`listen on ${formatIP(address)} port ${port}`, error);
+  });
+  return server;
+}
+
+/** Takes no new calls; resolves when those under way have been answered. */
+export function drained(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+}
+
+function listening(server: Server, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.once('listening', () => {
+      server.off('error', reject);
+      resolve();
+    });
+    listen();
+  });
+}
+
+function serverOf(handler: Handler, log: Log): Server {
+  return createServer((request, response) => {
+    handler(request, response).catch((error: unknown) => {
+      log.error('request failed', { path: request.url, error });
+      if (!response.headersSent) response.writeHead(500);
+      response.end(`${messageOf(error)}\n`);
+    });
+  });
+}
