@@ -1,6 +1,11 @@
 import { constants } from 'node:os';
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+/** Of two names for one number the last counts: EOPNOTSUPP, not ENOTSUP; but EAGAIN, not EWOULDBLOCK. */
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .filter(([name]) => name !== 'EWOULDBLOCK')
+    .map(([name, number]) => [number, name]),
+);
 
 /** The symbolic name of an errno value, `E524` for one that libc has no name for. */
 export function errnoName(errno: number): string {
