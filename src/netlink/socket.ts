@@ -24,6 +24,9 @@ const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 
+const EINTR = 4;
+const EAGAIN = 11;
+
 const MSG_DONTWAIT = 0x40;
 /** recv(2) then tells the true length of a datagram that was cut. */
 const MSG_TRUNC = 0x20;
@@ -94,9 +97,9 @@ export function receive(fd: number, buffer: Buffer): Buffer | undefined {
     throw new RangeError(`Cannot receive from netlink: datagram too long (value ${length} bytes)`);
   }
   if (length >= 0) return Buffer.from(buffer.subarray(0, length));
-  const error = new SystemError('receive from netlink', koffi().errno());
-  if (error.code === 'EAGAIN') return undefined;
-  throw error;
+  const errno = koffi().errno();
+  if (errno === EAGAIN) return undefined;
+  throw new SystemError('receive from netlink', errno);
 }
 
 class RouteSocket implements Netlink {
@@ -223,8 +226,6 @@ class RouteSocket implements Netlink {
     return objects;
   }
 }
-
-const EINTR = 4;
 
 /** Without an acknowledgement an echo or a single object would be the last word, and no sign of success. */
 function acknowledged(request: Request): Request {
