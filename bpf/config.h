@@ -18,18 +18,15 @@ struct config {
 	/* Sockets: 1: only namespaces listed in tb_netns are served; 0: all (kernels before 5.14 do not tell user
 	 * space the cookie). */
 	__u32 listed_netns_only;
-	/* Sockets: 1: the kernel has bpf_set_retval (5.18), so a refusal is ECONNREFUSED; 0: it is EPERM. */
-	__u32 set_retval;
 };
 
 const volatile struct config tb_config SEC(".rodata.config") = {
-	.tcp_new_seconds = 60,          /* SYN retransmissions of Linux reach 63 s after 6 tries */
-	.tcp_open_seconds = 21600,      /* three times Linux's default keepalive of 7200 s: an idle connection survives */
+	.tcp_new_seconds = 60,           /* SYN retransmissions of Linux reach 63 s after 6 tries */
+	.tcp_open_seconds = 21600,       /* three times Linux's default keepalive of 7200 s: an idle connection survives */
 	.tcp_half_closed_seconds = 3600, /* one side may go on sending; CLOSE_WAIT of the kernel's conntrack is shorter */
-	.tcp_closing_seconds = 10,      /* last retransmissions; a new SYN may take the tuple at once anyway */
-	.udp_new_seconds = 30,          /* as nf_conntrack_udp_timeout */
-	.udp_open_seconds = 180,        /* longer than nf_conntrack_udp_timeout_stream, as QUIC idles for long */
-	.sctp_seconds = 21600,          /* its heartbeats (30 s) keep it alive */
+	.tcp_closing_seconds = 10,       /* last retransmissions; a new SYN may take the tuple at once anyway */
+	.udp_new_seconds = 30,           /* as nf_conntrack_udp_timeout */
+	.udp_open_seconds = 180,         /* longer than nf_conntrack_udp_timeout_stream, as QUIC idles for long */
+	.sctp_seconds = 21600,           /* its heartbeats (30 s) keep it alive */
 	.listed_netns_only = 1,
-	.set_retval = 0,
 };

@@ -14,7 +14,7 @@
 /* The iterator's context in kernel types, of which only these fields are used; libbpf finds their places by BTF. */
 struct bpf_iter_meta {
 	struct seq_file *seq;
-	__u64 seq_num;
+	__u64 session_id;
 } __attribute__((preserve_access_index));
 
 struct bpf_iter__bpf_map_elem {
@@ -25,6 +25,7 @@ struct bpf_iter__bpf_map_elem {
 
 /* Flows, not halves. Only one run at a time: the agent's. */
 static struct {
+	__u64 run; /* the reading that this was found in */
 	__u64 new;
 	__u64 open;
 	__u64 closing;
@@ -59,7 +60,7 @@ static __always_inline bool is_pair(const struct flow_key *key, const struct flo
 
 static __always_inline void collect(const struct flow_key *key, const struct flow *flow)
 {
-	__u32 now = now_seconds();
+	__u32 now = exact_seconds();
 	struct flow_key other_key = other_half(key, flow);
 	struct flow *other = find_flow(&other_key);
 	if (!other || !is_pair(key, flow, &other_key, other)) {
@@ -84,8 +85,11 @@ SEC("iter/bpf_map_elem")
 int tb_flow_gc(struct bpf_iter__bpf_map_elem *context)
 {
 	struct seq_file *seq = context->meta->seq;
-	if (context->meta->seq_num == 0)
+	__u64 run = context->meta->session_id;
+	if (found.run != run) {
 		__builtin_memset(&found, 0, sizeof(found));
+		found.run = run;
+	}
 	struct flow_key *element_key = context->key;
 	struct flow *element = context->value;
 	/* The last call has no element. */

@@ -5,6 +5,7 @@
 
 #include <linux/bpf.h>
 #include <linux/in.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
 #include "address.h"
@@ -51,10 +52,11 @@ static __always_inline void set_endpoint(struct bpf_sock_addr *context, bool ipv
 	}
 }
 
+/* The call fails with ECONNREFUSED where the kernel lets a program say so (5.18), with EPERM elsewhere. */
 static __always_inline int refuse_socket(enum reason reason)
 {
 	count(reason);
-	if (tb_config.set_retval)
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval))
 		bpf_set_retval(-ECONNREFUSED);
 	return REFUSE;
 }

@@ -1,12 +1,13 @@
-import { attributeName, attributeRow } from './attributeCodec.ts';
 import {
   type AttributeRow,
+  attributeName,
+  attributeRow,
   FLAG_EXTENDED,
   FLAG_OPTIONAL,
   FLAG_PARTIAL,
   FLAG_TRANSITIVE,
-} from './attributeRow.ts';
-import { malformedAction } from './attributeTable.ts';
+  malformedAction,
+} from './attributes.ts';
 import { familyRow } from './families.ts';
 import { type AfiSafi, afiSafiOf, familyName, IPV4_UNICAST, IPV6_UNICAST } from './family.ts';
 import { HEADER_LENGTH } from './frame.ts';

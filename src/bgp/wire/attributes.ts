@@ -1,19 +1,9 @@
 import type { IPv4 } from '../../address/ip.ts';
 import { type AsnSize, checkAsPath, decodeAsPath, writeAsPath } from './asPath.ts';
-import type { Origin } from './attribute.ts';
-import {
-  type AttributeRow,
-  type Check,
-  exactly,
-  multipleOf,
-  OPTIONAL,
-  OPTIONAL_TRANSITIVE,
-  repeat,
-  row,
-  WELL_KNOWN,
-} from './attributeRow.ts';
+import type { Attribute, AttributeOf, AttributeType, MaybePartial, Origin } from './attribute.ts';
+import type { Cursor } from './cursor.ts';
 import { twoOctetAs } from './open.ts';
-import { type Action, UPDATE_SUBCODE, wrongLength } from './reason.ts';
+import { type Action, type Flaw, UPDATE_SUBCODE, wrongLength } from './reason.ts';
 import {
   checkAigp,
   checkCharacteristics,
@@ -24,6 +14,60 @@ import {
   checkTunnelEncapsulation,
 } from './tlv.ts';
 import type { UpdateContext } from './update.ts';
+import type { Writer } from './writer.ts';
+
+export const FLAG_OPTIONAL = 0x80;
+export const FLAG_TRANSITIVE = 0x40;
+export const FLAG_PARTIAL = 0x20;
+export const FLAG_EXTENDED = 0x10;
+
+const WELL_KNOWN = FLAG_TRANSITIVE;
+const OPTIONAL = FLAG_OPTIONAL;
+const OPTIONAL_TRANSITIVE = FLAG_OPTIONAL | FLAG_TRANSITIVE;
+
+type Check = (bytes: Buffer, start: number, end: number, context: UpdateContext) => Flaw | undefined;
+
+/** The types that are read into values of their own by a row of the table; MP_* are read with their family. */
+type RowType = Exclude<AttributeType, 'MP_REACH_NLRI' | 'MP_UNREACH_NLRI' | 'UNKNOWN'>;
+
+/** How an attribute becomes a value and back. What has been checked is read without further ado. */
+interface Codec<T extends RowType> {
+  readonly decode: (value: Cursor, context: UpdateContext) => AttributeOf<T>;
+  readonly encode: (attribute: AttributeOf<T>, to: Writer, context: UpdateContext) => void;
+}
+
+/** One attribute: everything RFC 7606 §3 and §7 and the attribute's own RFC say about it. */
+export interface AttributeRow {
+  readonly code: number;
+  readonly name: string;
+  /** Optional and Transitive as they must be; Partial is free where both are set (RFC 4271 §4.3). */
+  readonly flags: number;
+  /** What a malformed value calls for. */
+  readonly malformed: Action;
+  /** What wrong flags call for, where it is not `malformed`. */
+  readonly wrongFlags?: Action;
+  /** Never taken from an external peer (RFC 7606 §7.5, §7.9, §7.10). */
+  readonly internalOnly?: true;
+  readonly check: Check;
+  /** Absent where the value is passed on as bytes. */
+  readonly codec?: Codec<never>;
+}
+
+function row<T extends RowType>(fields: Omit<AttributeRow, 'codec'>, codec: Codec<T>): AttributeRow {
+  return { ...fields, codec: codec as unknown as Codec<never> };
+}
+
+const exactly =
+  (length: number, then: Check = () => undefined): Check =>
+  (bytes, start, end, context) =>
+    end - start === length ? then(bytes, start, end, context) : wrongLength(`${length} bytes`, end - start);
+
+const multipleOf =
+  (size: number): Check =>
+  (_bytes, start, end) =>
+    end > start && (end - start) % size === 0
+      ? undefined
+      : wrongLength(`a multiple of ${size} bytes and not 0`, end - start);
 
 const asnSize = (context: UpdateContext): AsnSize => (context.asn4 ? 4 : 2);
 
@@ -345,7 +389,7 @@ const OPAQUE: readonly AttributeRow[] = [
   },
 ];
 
-export const ATTRIBUTE_ROWS: readonly AttributeRow[] = [
+const ROWS: readonly AttributeRow[] = [
   ORIGIN,
   AS_PATH,
   NEXT_HOP,
@@ -366,9 +410,82 @@ export const ATTRIBUTE_ROWS: readonly AttributeRow[] = [
   ...OPAQUE,
 ];
 
+const BY_CODE: readonly (AttributeRow | undefined)[] = Array.from({ length: 256 }, (_, code) =>
+  ROWS.find((candidate) => candidate.code === code),
+);
+const BY_NAME: ReadonlyMap<string, AttributeRow> = new Map(
+  ROWS.map((candidate) => [candidate.name, candidate]),
+);
+
+/** `undefined` for an attribute not known here. */
+export function attributeRow(code: number): AttributeRow | undefined {
+  return BY_CODE[code];
+}
+
+/** The type code of an attribute. */
+export function codeOf(attribute: Attribute): number {
+  return attribute.type === 'UNKNOWN' ? attribute.code : (BY_NAME.get(attribute.type)?.code ?? 0);
+}
+
+/** The registered name, or `ATTRIBUTE_99`. */
+export function attributeName(code: number): string {
+  return BY_CODE[code]?.name ?? `ATTRIBUTE_${code}`;
+}
+
+/** Reads a value that its row's `check` has accepted, with the flags it came with. */
+export function decodeAttribute(
+  code: number,
+  flags: number,
+  value: Cursor,
+  context: UpdateContext,
+): Attribute {
+  const codec = BY_CODE[code]?.codec;
+  if (codec === undefined) return { type: 'UNKNOWN', code, flags, value: Buffer.from(value.rest()) };
+  const attribute = codec.decode(value, context) as Attribute;
+  return (flags & FLAG_PARTIAL) === 0 ? attribute : ({ ...attribute, partial: true } as Attribute);
+}
+
+/** Flags, code, length and value; MP_* have writers of their own. */
+export function writeAttribute(attribute: Attribute, to: Writer, context: UpdateContext): void {
+  if (attribute.type === 'UNKNOWN') {
+    writeRaw(attribute.flags, attribute.code, to, () => to.put(attribute.value));
+    return;
+  }
+  const known = BY_NAME.get(attribute.type);
+  if (known?.codec === undefined) throw new TypeError(`Cannot write ${attribute.type} without its family`);
+  const partial = (attribute as MaybePartial).partial ? FLAG_PARTIAL : 0;
+  const { codec } = known;
+  writeRaw(known.flags | partial, known.code, to, () => codec.encode(attribute as never, to, context));
+}
+
+/** Writes what `body` writes as the value of an attribute; a value of more than 255 bytes gets a long length. */
+export function writeRaw(flags: number, code: number, to: Writer, body: () => void): void {
+  const start = to.length;
+  to.u8(flags).u8(code);
+  if ((flags & FLAG_EXTENDED) !== 0) {
+    to.counted(2, body);
+    return;
+  }
+  body();
+  const value = Buffer.from(to.view(start + 2));
+  to.truncate(start);
+  if (value.length > 255)
+    to.u8(flags | FLAG_EXTENDED)
+      .u8(code)
+      .u16(value.length);
+  else to.u8(flags).u8(code).u8(value.length);
+  to.put(value);
+}
+
 /** What a malformed value calls for in this session. */
 export function malformedAction(known: AttributeRow, context: UpdateContext): Action {
   // As FRR does; RFC 6793 §4.1 would have it discarded whether broken or not.
   if (known === AS4_PATH && context.asn4) return 'treat-as-withdraw';
   return known.malformed;
+}
+
+function repeat<T>(value: Cursor, one: () => T): T[] {
+  const all: T[] = [];
+  while (value.remaining > 0) all.push(one());
+  return all;
 }
