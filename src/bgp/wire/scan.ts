@@ -126,6 +126,10 @@ function scanAttribute(scan: UpdateScan, span: AttributeSpan, context: UpdateCon
       const reason = 'it came from a four-octet speaker (RFC 6793)';
       refuse(scan, span, 'attribute-discard', UPDATE_SUBCODE.optionalAttribute, reason);
     } else {
+      if (code === NEXT_HOP) {
+        scan.nlriField.nextHop.start = span.start;
+        scan.nlriField.nextHop.end = span.end;
+      }
       scan.keep();
     }
   }
