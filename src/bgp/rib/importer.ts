@@ -1,0 +1,113 @@
+import { CompiledFilters } from '../policy/compiledFilters.ts';
+import type { Verdict } from '../policy/policyRoute.ts';
+import { occurrences } from './asPath.ts';
+import { type AttributeEdit, applyEdits, editOf, setU32 } from './attributeEdit.ts';
+import { type AttributeStore, GRACEFUL_SHUTDOWN, readU32 } from './attributeStore.ts';
+import { AS_PATH, type AttributeBlock, CLUSTER_LIST, eachAttribute, LOCAL_PREF } from './pathAttributes.ts';
+import type { RibPeer } from './peer.ts';
+import type { RibParts, RouterIdentity } from './ribParts.ts';
+import type { RouteTable } from './routeTable.ts';
+import type { RouteView } from './routeView.ts';
+
+/** What import made of a route: attributes (0 is refused), and why. */
+export interface ImportResult {
+  readonly accepted: number;
+  readonly because: string;
+}
+
+/** What a route is asked on its way in. */
+export interface Entrance {
+  /** The attributes under which a route enters, 0 if it does not. Not yet held. */
+  accept(table: RouteTable, destination: number, received: number): number;
+}
+
+/** The node's own routes enter as they are. */
+export const OPEN_ENTRANCE: Entrance = { accept: (_table, _destination, received) => received };
+
+/** The way in from one peer: loops, filters, and what filters change. */
+export class Importer implements Entrance {
+  readonly #store: AttributeStore;
+  readonly #view: RouteView;
+  readonly #peer: RibPeer;
+  readonly #router: RouterIdentity;
+  readonly #filters: CompiledFilters;
+  readonly #block: AttributeBlock;
+  /** The set of attributes asked about last, and its loop: neighbouring routes share both. */
+  #lastReceived = 0;
+  #generation = 0;
+  #lastLoop: string | undefined;
+  #lastVerdict: Verdict | undefined;
+  #lastAccepted = 0;
+
+  constructor({ store, view, scratch, state }: RibParts, peer: RibPeer) {
+    this.#store = store;
+    this.#view = view;
+    this.#block = scratch;
+    this.#peer = peer;
+    this.#router = state.router;
+    this.#filters = new CompiledFilters(peer.policy.filters, 'import', peer.type);
+  }
+
+  accept(table: RouteTable, destination: number, received: number): number {
+    if (received !== this.#lastReceived || this.#generation !== this.#store.generation) {
+      this.#generation = this.#store.generation;
+      this.#lastReceived = received;
+      this.#lastLoop = this.#loop(received);
+      this.#lastVerdict = undefined;
+    }
+    if (this.#lastLoop !== undefined) return 0;
+    const verdict = this.#judge(table, destination, received);
+    if (verdict?.accept === false) return 0;
+    if (this.#lastVerdict !== verdict || verdict === undefined) {
+      this.#lastVerdict = verdict;
+      this.#lastAccepted = this.#changed(received, verdict);
+    }
+    return this.#lastAccepted;
+  }
+
+  /** As {@link accept}, in words. */
+  explain(table: RouteTable, destination: number, received: number): ImportResult {
+    const accepted = this.accept(table, destination, received);
+    const because = this.#loop(received) ?? this.#judge(table, destination, received)?.line ?? 'no filter';
+    return { accepted, because };
+  }
+
+  #judge(table: RouteTable, destination: number, received: number): Verdict | undefined {
+    if (this.#filters.isEmpty || !this.#view.see(table, destination)) return undefined;
+    return this.#filters.judge(this.#view.with(received, true, this.#peer.interface));
+  }
+
+  #loop(received: number): string | undefined {
+    const block = this.#store.block(received);
+    let loop: string | undefined;
+    if (this.#store.originatorId[received] === this.#router.identifier)
+      return 'loop: own identifier as originator';
+    eachAttribute(block, 0, block.length, (type, _flags, start, end) => {
+      if (type === AS_PATH) {
+        const count = occurrences(this.#peer.localAs, block, start, end);
+        if (count > this.#peer.policy.allowedOwnAs) loop = `loop: own AS ${this.#peer.localAs} in the path`;
+      }
+      if (type !== CLUSTER_LIST) return;
+      for (let at = start; at + 4 <= end; at += 4) {
+        if (readU32(block, at) === this.#router.clusterId) loop = 'loop: own cluster in the list';
+      }
+    });
+    return loop;
+  }
+
+  #changed(received: number, verdict: Verdict | undefined): number {
+    const edits: AttributeEdit[] = (verdict?.operations ?? []).map(editOf);
+    // RFC 8326 §4: the neighbour is about to go, so whatever else there is comes first.
+    const leaving = ((this.#store.flags[received] as number) & GRACEFUL_SHUTDOWN) !== 0;
+    if (leaving && this.#peer.type === 'ebgp') edits.push(setU32(LOCAL_PREF, 0));
+    if (edits.length === 0) return received;
+    const block = this.#block.clear();
+    applyEdits(block, this.#store.block(received), edits, false);
+    const { length } = block;
+    const nextHop = this.#store.nextHopBytes(received);
+    const nlri = this.#store.nlri(received);
+    block.bytes.set(nextHop, length);
+    block.bytes.set(nlri, length + nextHop.length);
+    return this.#store.intern(block.bytes, length, nextHop.length, nlri.length);
+  }
+}

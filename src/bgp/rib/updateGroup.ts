@@ -1,0 +1,291 @@
+import { AdjRibOut } from './adjRibOut.ts';
+import { Bits } from './bits.ts';
+import { Exporter } from './exporter.ts';
+import { PREFIX_LIMIT } from './nlriKeys.ts';
+import type { PeerFamily, PeerSink, RibPeer } from './peer.ts';
+import type { RibParts } from './ribParts.ts';
+import type { RouteTable } from './routeTable.ts';
+import { UpdateBatch } from './updateBatch.ts';
+import { UpdateLog, writeChunk } from './updateLog.ts';
+
+/** A peer that lags further behind than this leaves the log: bytes, and milliseconds. */
+const LOG_LIMIT = 4 << 20;
+const LAG_LIMIT = 1000;
+/** Destinations of one portion of work: about a millisecond. */
+const PORTION = 2048;
+
+/** One peer's place in an update group. */
+export interface Member {
+  readonly peer: number;
+  readonly outlet: Outlet;
+  /** The next chunk of the log. */
+  position: number;
+  /**
+   * Destinations it is owed while it does not follow the log: at first all, later what changed since it fell
+   * behind. Several changes of one of them count once, so a slow peer costs a bit per destination and no more.
+   */
+  owed: Bits | undefined;
+  /** What is written once it has caught up: End-of-RIB, or EoRR. */
+  closing: Uint8Array | undefined;
+}
+
+/** The way to one peer, shared by its families. */
+export interface Outlet {
+  readonly sink: PeerSink;
+  /** The sink said it was full. */
+  blocked: boolean;
+}
+
+/**
+ * Peers that are told the same: one Adj-RIB-Out, one encoding of every change, and a log that each of them
+ * reads at its own pace (RFC 4271 leaves this open; FRR calls it update groups).
+ */
+export class UpdateGroup {
+  readonly sent: AdjRibOut;
+  readonly exporter: Exporter;
+  readonly members = new Map<number, Member>();
+  /** Destinations that changed since the log was last written. */
+  readonly pending = new Bits(PREFIX_LIMIT);
+  readonly #parts: RibParts;
+  readonly #table: RouteTable;
+  readonly #addPath: boolean;
+  readonly #paths: 'equal' | 'all';
+  readonly #log = new UpdateLog();
+  readonly #batch: UpdateBatch;
+  readonly #rows = new Uint32Array(PORTION);
+  #order: Member[] = [];
+  #turn = 0;
+  /** Routes whose attributes alone fill a message: they cannot be told at all. */
+  unsendable = 0;
+
+  /** `peer` stands for all that will join. */
+  constructor(parts: RibParts, table: RouteTable, peer: RibPeer, family: PeerFamily) {
+    this.#parts = parts;
+    this.#table = table;
+    this.#addPath = family.addPathSend;
+    this.#paths = peer.policy.addPathSend ?? 'equal';
+    this.exporter = new Exporter(parts, peer, family);
+    this.sent = new AdjRibOut(parts.store);
+    this.#batch = new UpdateBatch(parts.store, table, {
+      family: family.family,
+      maxMessageSize: peer.maxMessageSize,
+      addPath: family.addPathSend,
+      fourOctetAs: peer.fourOctetAs,
+    });
+  }
+
+  /** A new peer, owed everything that was sent so far; `told` is what it was told as a member of another group. */
+  join(peer: number, outlet: Outlet, closing: Uint8Array | undefined, told?: AdjRibOut): void {
+    const member: Member = { peer, outlet, position: 0, owed: undefined, closing };
+    this.members.set(peer, member);
+    this.#order.push(member);
+    this.oweAll(member);
+    for (let destination = 0; told && destination < told.end; destination++) {
+      if (told.firstOf(destination) !== 0) member.owed?.add(destination);
+    }
+  }
+
+  leave(peer: number): void {
+    this.members.delete(peer);
+    this.#order = this.#order.filter((member) => member.peer !== peer);
+    this.#trim();
+  }
+
+  /** Has everything sent again. */
+  oweAll(member: Member): void {
+    const owed = this.#detach(member);
+    for (let destination = 1; destination < this.sent.end; destination++) {
+      const entry = this.sent.firstOf(destination);
+      if (entry === 0) continue;
+      if (this.sent.from[entry] !== member.peer || this.sent.next[entry] !== 0) owed.add(destination);
+    }
+  }
+
+  /** Everything is to be compared with what policy says now. */
+  reconsider(): void {
+    for (let destination = 1; destination < this.#table.destinationEnd; destination++) {
+      this.pending.add(destination);
+    }
+  }
+
+  /** Writes a portion of what is pending to the log. */
+  seal(): void {
+    const count = this.pending.take(this.#rows);
+    if (count === 0) return;
+    const batch = this.#batch;
+    batch.clear();
+    for (let index = 0; index < count; index++) this.#compare(this.#rows[index] as number, batch);
+    if (batch.isEmpty) return;
+    const destinations = batch.destinations();
+    let follows = false;
+    for (const member of this.#order) {
+      if (member.owed === undefined) follows = true;
+      else for (const destination of destinations) member.owed.add(destination);
+    }
+    if (!follows) return;
+    const time = this.#parts.now();
+    for (const chunk of batch.encode(time, (peer) => this.members.has(peer))) this.#log.append(chunk);
+    this.unsendable += batch.unsendable;
+  }
+
+  /** Has members write until `deadline`; answers whether any could go on. */
+  flush(deadline: number): boolean {
+    for (let count = this.#order.length; count > 0; count--) {
+      const member = this.#order[this.#turn++ % this.#order.length];
+      if (member !== undefined) this.#advance(member, deadline);
+      if (this.#parts.now() >= deadline) break;
+    }
+    if (this.#turn >= this.#order.length) this.#turn %= Math.max(1, this.#order.length);
+    this.#trim();
+    return this.isBehind;
+  }
+
+  /** Whether a destination still means something here, to somebody. */
+  remembers(destination: number): boolean {
+    if (this.sent.firstOf(destination) !== 0 || this.pending.has(destination)) return true;
+    return this.#order.some((member) => member.owed?.has(destination));
+  }
+
+  /** Whether a member has something to be written that could be. */
+  get isBehind(): boolean {
+    return this.#order.some((member) => !member.outlet.blocked && this.#isBehind(member));
+  }
+
+  /** Bytes of messages that wait for peers. */
+  get backlog(): number {
+    return this.#log.bytes;
+  }
+
+  #isBehind(member: Member): boolean {
+    return member.owed !== undefined || member.position < this.#log.end;
+  }
+
+  #advance(member: Member, deadline: number): void {
+    if (member.outlet.blocked) return;
+    while (member.owed !== undefined && !member.outlet.blocked) {
+      this.#catchUp(member, member.owed);
+      if (this.#parts.now() >= deadline) return;
+    }
+    while (!member.outlet.blocked) {
+      const chunk = this.#log.at(member.position);
+      if (chunk === undefined) return;
+      member.position++;
+      writeChunk(chunk, member.peer, (bytes) => this.#write(member, bytes));
+    }
+  }
+
+  #catchUp(member: Member, owed: Bits): void {
+    const count = owed.take(this.#rows);
+    const batch = this.#batch;
+    batch.clear();
+    for (let index = 0; index < count; index++) this.#tell(member, this.#rows[index] as number, batch);
+    for (const chunk of batch.encode(0, () => false)) this.#write(member, chunk.bytes);
+    if (owed.size > 0) return;
+    member.owed = undefined;
+    member.position = this.#log.end;
+    if (member.closing) this.#write(member, member.closing);
+    member.closing = undefined;
+  }
+
+  #write(member: Member, bytes: Uint8Array): boolean {
+    const room = member.outlet.sink.write(bytes);
+    if (!room) member.outlet.blocked = true;
+    return room;
+  }
+
+  /** What a member has to hear of a destination, whatever it heard before. */
+  #tell(member: Member, destination: number, batch: UpdateBatch): void {
+    const { sent } = this;
+    const addPath = this.#addPath;
+    const top = addPath ? (this.#table.topOrdinal[destination] as number) : 0;
+    for (let ordinal = addPath ? 1 : 0; ordinal <= top; ordinal++) {
+      const entry = sent.find(destination, ordinal);
+      if (entry === 0 || sent.from[entry] === member.peer) batch.withdraw(destination, ordinal, 0);
+      else batch.announce(destination, ordinal, sent.attributes[entry] as number, 0);
+    }
+  }
+
+  /** Finds what a destination's paths should look like to this group, and notes the difference. */
+  #compare(destination: number, batch: UpdateBatch): void {
+    if (this.#addPath) this.#comparePaths(destination, batch);
+    else this.#compareBest(destination, batch);
+  }
+
+  #compareBest(destination: number, batch: UpdateBatch): void {
+    const table = this.#table;
+    const path = this.#parts.decision.bestOf(table, destination);
+    const attributes = path === 0 ? 0 : this.exporter.send(table, path);
+    this.#settle(destination, 0, attributes, attributes === 0 ? 0 : (table.peer[path] as number), batch);
+  }
+
+  #comparePaths(destination: number, batch: UpdateBatch): void {
+    const table = this.#table;
+    const { decision } = this.#parts;
+    decision.run(table, destination);
+    const wanted = new Set<number>();
+    for (const path of this.#paths === 'all' ? decision.candidates : decision.equal) {
+      const attributes = this.exporter.send(table, path);
+      if (attributes === 0) continue;
+      const ordinal = table.ordinal[path] as number;
+      wanted.add(ordinal);
+      this.#settle(destination, ordinal, attributes, table.peer[path] as number, batch);
+    }
+    const { sent } = this;
+    for (let entry = sent.firstOf(destination); entry !== 0; ) {
+      const next = sent.next[entry] as number;
+      const ordinal = sent.ordinal[entry] as number;
+      if (!wanted.has(ordinal)) this.#settle(destination, ordinal, 0, 0, batch);
+      entry = next;
+    }
+  }
+
+  #settle(destination: number, ordinal: number, attributes: number, from: number, batch: UpdateBatch): void {
+    const { sent } = this;
+    const entry = sent.find(destination, ordinal);
+    if (entry === 0) {
+      if (attributes === 0) return;
+      sent.add(destination, ordinal, attributes, from);
+      batch.announce(destination, ordinal, attributes, from);
+      return;
+    }
+    const before = sent.attributes[entry] as number;
+    const fromBefore = sent.from[entry] as number;
+    if (attributes === 0) {
+      batch.withdraw(destination, ordinal, before);
+      sent.remove(destination, entry);
+    } else if (before !== attributes || fromBefore !== from) {
+      sent.replace(entry, attributes, from);
+      batch.announce(destination, ordinal, attributes, from);
+      // The peer whose route is now the best one must forget what it was told before.
+      if (from !== fromBefore && this.members.has(from))
+        batch.withdrawFrom(from, destination, ordinal, before);
+    }
+  }
+
+  /** Takes a member off the log; what it has not read of it is owed. */
+  #detach(member: Member): Bits {
+    if (member.owed !== undefined) return member.owed;
+    const owed = new Bits(PREFIX_LIMIT);
+    for (let position = member.position; position < this.#log.end; position++) {
+      for (const destination of this.#log.at(position)?.destinations ?? []) owed.add(destination);
+    }
+    member.owed = owed;
+    return owed;
+  }
+
+  #trim(): void {
+    if (this.#log.end === this.#log.start) return;
+    const oldest = this.#log.at(this.#log.start);
+    const late = oldest !== undefined && this.#parts.now() - oldest.time > LAG_LIMIT;
+    if (late || this.#log.bytes > LOG_LIMIT) {
+      for (const member of this.#order) {
+        if (member.owed === undefined && member.position === this.#log.start) this.#detach(member);
+      }
+    }
+    let position = this.#log.end;
+    for (const member of this.#order) {
+      if (member.owed === undefined) position = Math.min(position, member.position);
+    }
+    this.#log.trim(position);
+  }
+}
