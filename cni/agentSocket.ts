@@ -56,13 +56,3 @@ function readAnswer(bytes: Buffer): Answer | undefined {
   if (status === '500' && body.length === 0) return undefined;
   return { ok: status === '200', body: body.toString() };
 }
-
-/** The variables of a request, from the raw headers of Node's HTTP server, which reads UTF-8 as Latin-1. */
-export function variablesOf(verb: string, rawHeaders: readonly string[]): Variables {
-  const variables: Record<string, string> = {};
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    const [name = '', value = ''] = rawHeaders.slice(i, i + 2);
-    if (name.startsWith('CNI_')) variables[name] ??= Buffer.from(value, 'latin1').toString();
-  }
-  return { ...variables, CNI_COMMAND: verb };
-}

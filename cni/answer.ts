@@ -12,35 +12,45 @@ import { type Environment, parseEnvironment, type Variables } from './protocol/e
 import { asCniError, CniError, CODE, formatError } from './protocol/error.ts';
 import { NEWEST, negotiate, type Version, versionResult } from './protocol/version.ts';
 
+type Served = Exclude<Environment, { verb: 'VERSION' }>;
+
 /** A call that has been read and found in order. */
-export interface Request {
-  readonly environment: Exclude<Environment, { verb: 'VERSION' }>;
+export interface Call<E extends Served = Served> {
+  readonly environment: E;
   readonly configuration: Configuration;
   /** The version the answer is worded in. */
   readonly version: Version;
 }
 
+/** A call of one verb. */
+export type CallOf<V extends Served['verb']> = Call<Extract<Served, { verb: V }>>;
+
+/** The answer that prints a result, or nothing for verbs that have none. */
+export function success(result?: object): Answer {
+  return { ok: true, body: result === undefined ? '' : `${JSON.stringify(result)}\n` };
+}
+
 /**
- * Reads a call, serves it, and words the answer. Nothing is thrown: whatever goes wrong is an error object.
+ * Reads a call, has it served, and words the answer. Nothing is thrown: whatever goes wrong is an error object.
  *
  * @param input Standard input, read only for verbs that have any: VERSION may come with a pipe nobody closes.
- * @param serve Does the verb; what it returns is printed, if anything.
+ * @param serve Gets the input too, for handing it on.
  */
 export async function answer(
   variables: Variables,
   input: () => string | Promise<string>,
-  serve: (request: Request) => Promise<object | undefined>,
+  serve: (call: Call, input: string) => Promise<Answer>,
 ): Promise<Answer> {
   let version = NEWEST;
   try {
     const environment = parseEnvironment(variables);
     if (environment.verb === 'VERSION') return { ok: true, body: versionResult() };
-    const json = decodeConfiguration(await readInput(input));
+    const text = await readInput(input);
+    const json = decodeConfiguration(text);
     version = answerVersion(json);
     networkName(json);
     negotiate(statedVersion(json), environment.verb);
-    const result = await serve({ environment, configuration: parseConfiguration(json), version });
-    return { ok: true, body: result === undefined ? '' : `${JSON.stringify(result)}\n` };
+    return await serve({ environment, configuration: parseConfiguration(json), version }, text);
   } catch (error) {
     return { ok: false, body: formatError(asCniError(error), version) };
   }

@@ -53,7 +53,7 @@ async function run(verb: Verb, call: Delegation): Promise<JsonObject | undefined
   const child = spawn(program, {
     env: { ...process.env, ...call.variables, CNI_COMMAND: verb },
     stdio: ['pipe', 'pipe', 'pipe'],
-    timeout: PATIENCE,
+    signal: AbortSignal.timeout(PATIENCE),
     killSignal: 'SIGKILL',
   });
   const exchange = await converse(child, JSON.stringify(call.json)).catch((error: unknown) => {

@@ -2,9 +2,9 @@ import { formatIP } from '../src/address/ip.ts';
 import { because } from '../src/errors.ts';
 import type { AddressOwner, AddressSource } from './addresses.ts';
 import { type Delegation, delegate, findPlugin, newestCommon } from './delegate.ts';
-import type { Configuration } from './protocol/configuration.ts';
 import type { Variables } from './protocol/environment.ts';
 import { CniError, CODE } from './protocol/error.ts';
+import type { JsonObject } from './protocol/members.ts';
 import { parseResult } from './protocol/result.ts';
 import { NEWEST, type Verb } from './protocol/version.ts';
 
@@ -18,18 +18,14 @@ export interface Caller {
  * Addresses from the plugin that `ipam.type` names (`host-local`, `dhcp`, `static`, …). It gets the configuration
  * as it came, so that requested addresses and its own settings reach it, and the variables of the call.
  */
-export function delegatedAddresses(
-  configuration: Configuration,
-  type: string,
-  caller: Caller,
-): AddressSource {
+export function delegatedAddresses(type: string, json: JsonObject, caller: Caller): AddressSource {
   const call = (owner?: AddressOwner): Delegation => ({
     type,
     path: caller.path,
     variables: owner
       ? { ...caller.variables, CNI_CONTAINERID: owner.containerID, CNI_IFNAME: owner.ifName }
       : caller.variables,
-    json: configuration.json,
+    json,
   });
   const run = (verb: Verb, owner?: AddressOwner) => delegate(verb, call(owner));
 

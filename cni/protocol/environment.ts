@@ -10,29 +10,32 @@ export interface AttachmentKey {
   readonly ifName: string;
 }
 
-interface Call {
+interface Delegating {
   /** `CNI_PATH`: the directories in which delegated plugins are looked up. */
   readonly path: readonly string[];
   /** All `CNI_*` variables, for delegated plugins. */
   readonly variables: Variables;
 }
 
+interface OfAttachment extends Delegating, AttachmentKey {
+  readonly args: Args;
+}
+
+interface InNamespace extends OfAttachment {
+  /** Path of the pod's network namespace. */
+  readonly netns: string;
+  /** The runtime insists that the namespace may be the plugin's own (`CNI_NETNS_OVERRIDE`). */
+  readonly netnsOverride: boolean;
+}
+
 /** The environment of one call, checked. */
 export type Environment =
   | { readonly verb: 'VERSION' }
-  | (Call & { readonly verb: 'GC' | 'STATUS' })
-  | (Call & AttachmentKey & { readonly verb: 'DEL'; readonly netns: string | undefined; readonly args: Args })
-  | (Call &
-      AttachmentKey & {
-        readonly verb: 'ADD' | 'CHECK';
-        /** Path of the pod's network namespace. */
-        readonly netns: string;
-        /** The runtime insists that the namespace may be the plugin's own (`CNI_NETNS_OVERRIDE`). */
-        readonly netnsOverride: boolean;
-        readonly args: Args;
-      });
-
-export type AttachmentEnvironment = Extract<Environment, AttachmentKey>;
+  | (Delegating & { readonly verb: 'GC' })
+  | (Delegating & { readonly verb: 'STATUS' })
+  | (OfAttachment & { readonly verb: 'DEL'; readonly netns: string | undefined })
+  | (InNamespace & { readonly verb: 'ADD' })
+  | (InNamespace & { readonly verb: 'CHECK' });
 
 /** `CNI_ARGS`, by key. */
 export type Args = ReadonlyMap<string, string>;

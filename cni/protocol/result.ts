@@ -131,7 +131,7 @@ export function formatResult(result: Result, version: Version): JsonObject {
       gw: gw === undefined ? undefined : formatIP(gw),
       ...(rich && more),
     })),
-    dns: result.dns,
+    ...(saysSomething(result.dns) && { dns: result.dns }),
   };
 }
 
@@ -147,6 +147,11 @@ export function chainResults(earlier: Result, later: Result): Result {
       ),
     ],
     routes: [...earlier.routes, ...later.routes],
-    dns: Object.values(later.dns).some((value) => value !== undefined) ? later.dns : earlier.dns,
+    dns: saysSomething(later.dns) ? later.dns : earlier.dns,
   };
+}
+
+/** Empty lists say as little as absent ones. */
+export function saysSomething(dns: Dns): boolean {
+  return Object.values(dns).some((value) => value !== undefined && value.length > 0);
 }

@@ -62,6 +62,7 @@ function declare() {
     mapFlags: f<number, [Handle]>('uint32_t bpf_map__map_flags(void *)'),
     setMaxEntries: f<number, [Handle, number]>('int bpf_map__set_max_entries(void *, uint32_t)'),
     reuseFd: f<number, [Handle, number]>('int bpf_map__reuse_fd(void *, int)'),
+    setPinPath: f<number, [Handle, null]>('int bpf_map__set_pin_path(void *, const char *)'),
     isInternal: f<boolean, [Handle]>('bool bpf_map__is_internal(void *)'),
     initialValue: f<bigint | null, [Handle, Buffer]>('void *bpf_map__initial_value(void *, void *)'),
     setInitialValue: f<number, [Handle, Buffer, number]>(

@@ -44,7 +44,7 @@ export interface LoadedObject {
 }
 
 /**
- * Loads a compiled object: constants set, maps created or taken over, programs verified.
+ * Loads a compiled object: constants set, maps created or taken over, programs verified. Nothing is pinned.
  *
  * @throws {LoadError} With one line of summary and the full log; nothing stays in the kernel.
  */
@@ -111,6 +111,8 @@ function prepareMaps(object: Handle, path: string, { maxEntries = {}, reuse }: L
     if (map !== undefined) succeeded(libbpf().setMaxEntries(map.handle, entries), path, `size map ${name}`);
   }
   for (const { name, handle } of maps) {
+    // Whatever `pinning` the object asks for: what is pinned where is the loader's business.
+    succeeded(libbpf().setPinPath(handle, null), path, `leave map ${name} unpinned`);
     const fd = reuse?.({
       name,
       type: mapTypeName(libbpf().mapType(handle)),

@@ -19,7 +19,7 @@ before(() => {
   const bundle = join(directory, 'tombolo.cjs');
   writeFileSync(
     bundle,
-    '#!/bin/sh\necho "bundle $CNI_COMMAND $TOMBOLO_AGENT"\n[ $CNI_COMMAND = VERSION ] || cat\n',
+    '#!/bin/sh\necho "bundle $CNI_COMMAND $TOMBOLO_AGENT"\ncase $CNI_COMMAND in ADD | DEL) cat ;; esac\n',
   );
   chmodSync(bundle, 0o755);
 });
@@ -209,7 +209,7 @@ test('an agent that takes no connections costs no more either', async () => {
 });
 
 test('VERSION, no verb and unknown verbs never touch an input that stays open', async () => {
-  for (const verb of ['VERSION']) {
+  for (const verb of ['VERSION', '', 'add']) {
     assert.deepEqual(await launch({ variables: { CNI_COMMAND: verb }, input: null }), {
       code: 0,
       output: `bundle ${verb} \n`,

@@ -3,7 +3,7 @@ import type { IP, IPv4, IPv6 } from '../../address/ip.ts';
 import { macFromBytes } from '../../address/mac.ts';
 import { networkOf, type Prefix } from '../../address/prefix.ts';
 import type { Attribute, MpReach, MpUnreach, Segment } from './attribute.ts';
-import { attributeRow } from './attributes.ts';
+import { attributeRow } from './attributeCodec.ts';
 import type { Capability } from './capability.ts';
 import type { RouteDistinguisher } from './distinguisher.ts';
 import {

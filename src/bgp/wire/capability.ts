@@ -175,6 +175,10 @@ export function encodeCapability(capability: Capability, to: Writer): void {
   to.u8(codec.code).counted(1, () => codec.encode(capability as never, to));
 }
 
+export function capabilityCode(capability: Capability): number {
+  return capability.name === 'unknown' ? capability.code : CODECS[capability.name].code;
+}
+
 export function findCapability<N extends Capability['name']>(
   capabilities: readonly Capability[],
   name: N,

@@ -1,6 +1,7 @@
 import { needsFourOctets, withoutConfederations } from './asPath.ts';
 import { type Aggregator, type Attribute, findAttribute, type MpReach, type MpUnreach } from './attribute.ts';
-import { codeOf, FLAG_OPTIONAL, writeAttribute, writeRaw } from './attributes.ts';
+import { codeOf, writeAttribute, writeRaw } from './attributeCodec.ts';
+import { FLAG_OPTIONAL } from './attributeRow.ts';
 import { type AfiSafi, IPV4_UNICAST } from './family.ts';
 import { HEADER_LENGTH, MAX_LENGTH, writeHeader } from './frame.ts';
 import { encodeMpReachHead, encodeMpUnreachHead, encodeRoute } from './mp.ts';

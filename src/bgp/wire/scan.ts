@@ -1,13 +1,12 @@
+import { attributeName, attributeRow } from './attributeCodec.ts';
 import {
   type AttributeRow,
-  attributeName,
-  attributeRow,
   FLAG_EXTENDED,
   FLAG_OPTIONAL,
   FLAG_PARTIAL,
   FLAG_TRANSITIVE,
-  malformedAction,
-} from './attributes.ts';
+} from './attributeRow.ts';
+import { malformedAction } from './attributeTable.ts';
 import { familyRow } from './families.ts';
 import { type AfiSafi, afiSafiOf, familyName, IPV4_UNICAST, IPV6_UNICAST } from './family.ts';
 import { HEADER_LENGTH } from './frame.ts';

@@ -5,7 +5,7 @@ import { parseIP, parseIPv4, parseIPv6 } from '../../address/ip.ts';
 import { parsePrefix } from '../../address/prefix.ts';
 import { CONTEXT, open, update } from './arbitrary.ts';
 import { type Attribute, findAttribute } from './attribute.ts';
-import { codeOf } from './attributes.ts';
+import { codeOf } from './attributeCodec.ts';
 import { encodeEndOfRib, encodeUpdate } from './encodeUpdate.ts';
 import { MessageError } from './error.ts';
 import { afiSafiOf, IPV4_UNICAST, IPV4_VPN, IPV6_UNICAST, L2VPN_EVPN } from './family.ts';

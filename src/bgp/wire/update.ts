@@ -1,9 +1,9 @@
 import type { Attribute } from './attribute.ts';
-import { decodeAttribute } from './attributes.ts';
+import { decodeAttribute } from './attributeCodec.ts';
 import { Cursor, type Fault } from './cursor.ts';
 import { type AfiSafi, IPV4_UNICAST } from './family.ts';
 import { decodeMpReach, decodeMpUnreach, decodeRoutes } from './mp.ts';
-import type { UnicastNlri } from './nlri.ts';
+import type { Nlri, UnicastNlri } from './nlri.ts';
 import { UPDATE_ERROR } from './notification.ts';
 import type { Action, Reason } from './reason.ts';
 import { scanUpdate } from './scan.ts';
@@ -75,5 +75,20 @@ function materialise(scan: UpdateScan, context: UpdateContext): Update {
     withdrawn: routes(scan.withdrawnField, true),
     attributes,
     nlri: routes(scan.nlriField, false),
+  };
+}
+
+/** The same routes, all of them withdrawn: what treat-as-withdraw makes of an UPDATE. */
+export function withdrawalOf(update: Update): Update {
+  const families = new Map<AfiSafi, Nlri[]>();
+  for (const attribute of update.attributes) {
+    if (attribute.type !== 'MP_REACH_NLRI' && attribute.type !== 'MP_UNREACH_NLRI') continue;
+    families.set(attribute.family, [...(families.get(attribute.family) ?? []), ...attribute.nlri]);
+  }
+  return {
+    type: 'UPDATE',
+    withdrawn: [...update.withdrawn, ...update.nlri],
+    attributes: [...families].map(([family, nlri]) => ({ type: 'MP_UNREACH_NLRI', family, nlri })),
+    nlri: [],
   };
 }

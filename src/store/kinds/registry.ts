@@ -7,6 +7,7 @@ import { ipamConfiguration } from './ipamConfiguration.ts';
 import { ipClaim } from './ipClaim.ts';
 import { ipPool } from './ipPool.ts';
 import { type KindDefinition, problemsOf, type StoredObject } from './kind.ts';
+import { lease } from './lease.ts';
 import { namespace } from './namespace.ts';
 import { networkPolicy } from './networkPolicy.ts';
 import { node } from './node.ts';
@@ -28,6 +29,7 @@ export const KINDS = {
   BGPFilter: bgpFilter,
   NodeNetwork: nodeNetwork,
   IPClaim: ipClaim,
+  Lease: lease,
 } as const;
 
 export type Kind = keyof typeof KINDS;

@@ -1,0 +1,24 @@
+import { messageOf } from '../../src/errors.ts';
+import { namespaceIdentity, sameNamespace } from '../../src/netlink/namespace.ts';
+import { CniError, CODE } from '../protocol/error.ts';
+
+/**
+ * Refuses a pod namespace that does not exist, and the node's own, where a pod's interface would take the place
+ * of one of the node's; `CNI_NETNS_OVERRIDE` insists on the latter.
+ *
+ * @throws {CniError} Code 8.
+ */
+export function confirmNamespace({ netns, netnsOverride }: { netns: string; netnsOverride: boolean }): void {
+  let same: boolean;
+  try {
+    same = sameNamespace(namespaceIdentity(netns), namespaceIdentity());
+  } catch (error) {
+    throw new CniError(CODE.invalidNetns, `Cannot find network namespace ${netns}: ${messageOf(error)}`);
+  }
+  if (same && !netnsOverride) {
+    throw new CniError(
+      CODE.invalidNetns,
+      `Cannot use network namespace ${netns}: it is the node's own, not a pod's`,
+    );
+  }
+}

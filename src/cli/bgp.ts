@@ -1,0 +1,62 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { type AfiSafi, IPV4_UNICAST, IPV4_VPN, parseFamily } from '../bgp/wire/family.ts';
+import { messageOf } from '../errors.ts';
+
+interface DecodeFlags {
+  asn4: 'yes' | 'no';
+  addPath: readonly AfiSafi[];
+  session?: 'ebgp' | 'ibgp';
+  reencode?: true;
+}
+
+/** `tombolo bgp …`; what a sub-command needs is loaded when it runs. */
+export function bgpCommand(): Command {
+  const bgp = new Command('bgp').description('the BGP speaker, and its messages');
+  bgp
+    .command('decode')
+    .description('read BGP messages as hex, one per line, and print each as JSON')
+    .argument('[file]', 'where to read from instead of standard input')
+    .addOption(
+      new Option('--asn4 <yes|no>', 'AS numbers take four octets (RFC 6793)')
+        .choices(['yes', 'no'])
+        .default('yes'),
+    )
+    .option(
+      '--add-path <family,…>',
+      'families with path identifiers (RFC 7911), as ipv4-unicast',
+      parseFamilies,
+      [],
+    )
+    .addOption(
+      new Option('--session <kind>', 'apply the rules for this kind of peer').choices(['ebgp', 'ibgp']),
+    )
+    .option('--reencode', 'print the message that would be sent for what was understood, as hex')
+    .action(decode);
+  return bgp;
+}
+
+async function decode(file: string | undefined, flags: DecodeFlags): Promise<void> {
+  const { decodeLine } = await import('../bgp/decode.ts');
+  const options = {
+    session: flags.session ?? ('unknown' as const),
+    asn4: flags.asn4 === 'yes',
+    addPath: new Set(flags.addPath),
+    extendedNextHop: new Set([IPV4_UNICAST, IPV4_VPN]),
+    reencode: flags.reencode === true,
+  };
+  const input = file === undefined || file === '-' ? process.stdin : createReadStream(file);
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    if (line.trim() === '') continue;
+    for (const answer of decodeLine(line, options)) process.stdout.write(`${answer}\n`);
+  }
+}
+
+function parseFamilies(text: string): AfiSafi[] {
+  try {
+    return text.split(',').map(parseFamily);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+}

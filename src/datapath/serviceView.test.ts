@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { formatIP } from '../address/ip.ts';
+import {
+  type EndpointSliceObject,
+  type ServiceObject,
+  type SliceEndpoint,
+  viewService,
+} from './serviceView.ts';
+
+const NODE = 'node-a';
+
+function service(spec: ServiceObject['spec'] = {}, metadata = {}): ServiceObject {
+  return {
+    metadata: { namespace: 'shop', name: 'web', ...metadata },
+    spec: { clusterIPs: ['10.96.0.10'], ports: [{ name: 'http', port: 80 }], ...spec },
+  };
+}
+
+function slice(
+  endpoints: SliceEndpoint[],
+  overrides: Partial<EndpointSliceObject> = {},
+): EndpointSliceObject {
+  return {
+    metadata: { name: 'web-1' },
+    addressType: 'IPv4',
+    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
+    endpoints,
+    ...overrides,
+  };
+}
+
+function endpoint(
+  address: string,
+  conditions: SliceEndpoint['conditions'] = { ready: true },
+  nodeName = NODE,
+): SliceEndpoint {
+  return { addresses: [address], conditions, nodeName };
+}
+
+const ready = { ready: true, serving: true, terminating: false };
+const notReady = { ready: false, serving: false, terminating: false };
+const ending = { ready: false, serving: true, terminating: true };
+const ended = { ready: false, serving: false, terminating: true };
+
+/** Backends as text, by set. */
+function served(object: ServiceObject, slices: EndpointSliceObject[]): Record<string, string[]> {
+  const view = viewService(object, slices, NODE);
+  return Object.fromEntries(
+    view.sets.map(({ key, backends }) => [
+      key.replace('shop/web:', ''),
+      backends.map(({ address, port, state }) => `${formatIP(address)}:${port} ${state}`).sort(),
+    ]),
+  );
+}
+
+describe('a service is viewed', () => {
+  test('with the target port that its slices resolved by name', () => {
+    const slices = [
+      slice([endpoint('10.1.0.1')]),
+      slice([endpoint('10.1.0.2')], { ports: [{ name: 'http', port: 9090 }] }),
+      slice([endpoint('10.1.0.3')], { ports: [{ name: 'metrics', port: 9100 }] }),
+      slice([endpoint('10.1.0.4')], { ports: [{ name: 'http', protocol: 'UDP', port: 8080 }] }),
+      slice([endpoint('10.1.0.5')], { ports: null }),
+    ];
+    assert.deepEqual(served(service(), slices), {
+      '80/TCP/4': ['10.1.0.1:8080 active', '10.1.0.2:9090 active'],
+    });
+  });
+
+  test('in both families, each with the backends of its own', () => {
+    const object = service({ clusterIPs: ['10.96.0.10', 'fd00::10'] });
+    const slices = [
+      slice([endpoint('10.1.0.1')]),
+      slice([endpoint('fd01::1')], { addressType: 'IPv6' }),
+      slice([{ addresses: ['a.example'] }], { addressType: 'FQDN' }),
+    ];
+    assert.deepEqual(served(object, slices), {
+      '80/TCP/4': ['10.1.0.1:8080 active'],
+      '80/TCP/6': ['fd01::1:8080 active'],
+    });
+  });
+
+  test('without sets if it is headless, external, or another proxy serves it', () => {
+    const slices = [slice([endpoint('10.1.0.1')])];
+    assert.deepEqual(served(service({ clusterIPs: ['None'], clusterIP: 'None' }), slices), {});
+    assert.deepEqual(served(service({ type: 'ExternalName', clusterIPs: [] }), slices), {});
+    const labels = { 'service.kubernetes.io/service-proxy-name': 'other' };
+    assert.deepEqual(served(service({}, { labels }), slices), {});
+  });
+
+  test('with its external addresses, which it shares, beside those of the cluster', () => {
+    const object: ServiceObject = {
+      ...service({ externalIPs: ['192.0.2.7'] }),
+      status: { loadBalancer: { ingress: [{ ip: '192.0.2.8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }] } },
+    };
+    const [set] = viewService(object, [], NODE).sets;
+    assert.deepEqual(
+      set?.frontends.map(({ address, shared }) => [formatIP(address), shared]),
+      [
+        ['10.96.0.10', false],
+        ['192.0.2.7', true],
+        ['192.0.2.8', true],
+      ],
+    );
+  });
+
+  test('with affinity and balance as it asks for them', () => {
+    const annotations = { 'network.tombolo.dev/balance': 'maglev' };
+    const object = service(
+      { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 90 } } },
+      { annotations },
+    );
+    const [set] = viewService(object, [], NODE).sets;
+    assert.deepEqual([set?.affinitySeconds, set?.balance], [90, 'maglev']);
+    const [plain] = viewService(service({ sessionAffinity: 'ClientIP' }), [], NODE).sets;
+    assert.deepEqual([plain?.affinitySeconds, plain?.balance], [10800, 'random']);
+  });
+});
+
+describe('endpoints', () => {
+  test('that are ready take new flows; the others keep the TCP flows they have', () => {
+    const slices = [
+      slice([
+        endpoint('10.1.0.1', ready),
+        endpoint('10.1.0.2', notReady),
+        endpoint('10.1.0.3', ending),
+        endpoint('10.1.0.4', ended),
+        { addresses: ['10.1.0.5'] },
+      ]),
+    ];
+    assert.deepEqual(served(service(), slices)['80/TCP/4'], [
+      '10.1.0.1:8080 active',
+      '10.1.0.2:8080 draining',
+      '10.1.0.3:8080 draining',
+      '10.1.0.4:8080 draining',
+      '10.1.0.5:8080 active',
+    ]);
+  });
+
+  test('that end but still serve stand in when nobody is ready', () => {
+    const slices = [slice([endpoint('10.1.0.2', notReady), endpoint('10.1.0.3', ending)])];
+    assert.deepEqual(served(service(), slices)['80/TCP/4'], [
+      '10.1.0.2:8080 draining',
+      '10.1.0.3:8080 active',
+    ]);
+  });
+
+  test('that do not serve lose their UDP flows', () => {
+    const object = service({ ports: [{ name: 'dns', protocol: 'UDP', port: 53 }] });
+    const ports = [{ name: 'dns', protocol: 'UDP', port: 5353 }];
+    const slices = [
+      slice([endpoint('10.1.0.1', ready), endpoint('10.1.0.2', notReady), endpoint('10.1.0.3', ending)], {
+        ports,
+      }),
+    ];
+    assert.deepEqual(served(object, slices)['53/UDP/4'], ['10.1.0.1:5353 active', '10.1.0.3:5353 draining']);
+  });
+
+  test('count as ready where the service publishes them regardless', () => {
+    const slices = [slice([endpoint('10.1.0.2', notReady)])];
+    assert.deepEqual(served(service({ publishNotReadyAddresses: true }), slices)['80/TCP/4'], [
+      '10.1.0.2:8080 active',
+    ]);
+  });
+
+  test('of other nodes are none for a local service, but are for its external addresses', () => {
+    const object = service({ internalTrafficPolicy: 'Local', externalIPs: ['192.0.2.7'] });
+    const slices = [slice([endpoint('10.1.0.1', ready, 'node-b'), endpoint('10.1.0.2', ending)])];
+    assert.deepEqual(served(object, slices), {
+      '80/TCP/4': ['10.1.0.2:8080 active'],
+      '80/TCP/4/external': ['10.1.0.1:8080 active', '10.1.0.2:8080 draining'],
+    });
+  });
+
+  test('that stand in two slices count once, as ready if either says so', () => {
+    const slices = [slice([endpoint('10.1.0.1', notReady)]), slice([endpoint('10.1.0.1', ready)])];
+    assert.deepEqual(served(service(), slices)['80/TCP/4'], ['10.1.0.1:8080 active']);
+    assert.deepEqual(served(service(), slices.reverse())['80/TCP/4'], ['10.1.0.1:8080 active']);
+  });
+});
+
+describe('what cannot be served is named', () => {
+  test('an SCTP service whose target port differs', () => {
+    const object = service({ ports: [{ name: 'sig', protocol: 'SCTP', port: 2905 }] });
+    const ports = [{ name: 'sig', protocol: 'SCTP', port: 2906 }];
+    const view = viewService(object, [slice([endpoint('10.1.0.1')], { ports })], NODE);
+    assert.deepEqual(view.sets[0]?.backends, []);
+    assert.match(
+      view.problems[0] ?? '',
+      /^port 2905\/SCTP: the target port must be the same.*\(value 2906\)$/,
+    );
+  });
+
+  test('addresses, protocols and balances that are none, once each', () => {
+    const object = service(
+      {
+        clusterIPs: ['10.96.0.10', 'fd00::10', 'ten'],
+        ports: [{ port: 80 }, { port: 81, protocol: 'DCCP' }],
+      },
+      { annotations: { 'network.tombolo.dev/balance': 'fair' } },
+    );
+    const view = viewService(object, [slice([endpoint('10.1.0.999')], { ports: [{ port: 80 }] })], NODE);
+    assert.equal(view.problems.length, 4, view.problems.join('\n'));
+    assert.equal(view.sets.length, 2);
+  });
+});

@@ -1,0 +1,247 @@
+import { adoptedSets, differences, highestNumbers, isAdopted, type Programmed } from './adoption.ts';
+import { Frontends } from './frontends.ts';
+import { type Backend, PROTOCOLS, type Slot } from './layout.ts';
+import { NumberPool } from './numbers.ts';
+import { type Draft, Places } from './places.ts';
+import { nameOf, type ProgrammedBackend, type ProgrammedSet, ringOf, sameNumbers } from './programmedSet.ts';
+import { type Plan, PlanBuilder } from './servicePlan.ts';
+import type { BackendSetView, ServiceView } from './serviceView.ts';
+import { UndoLog } from './undoLog.ts';
+
+/** A service that is to be as `view` says, or to be gone. */
+export interface ServiceChange {
+  /** `namespace/name`. */
+  readonly key: string;
+  readonly view: ServiceView | undefined;
+}
+
+export interface PlannerOptions {
+  /** Entries of `tb_backends`. */
+  readonly backendLimit: number;
+  /** Seconds on any clock that does not go back. */
+  readonly now: () => number;
+}
+
+/**
+ * Decides what to write into the service maps so that they say what is wanted. It knows what is programmed and
+ * computes differences: a change costs the size of the services it is about, whatever else is there.
+ *
+ * Pure but for its own state: every call returns a {@link Plan} and expects it to be carried out. If that
+ * fails, and has been undone in the maps, {@link rollback} undoes it here.
+ */
+export class ServicePlanner {
+  readonly #sets = new Map<string, ProgrammedSet>();
+  readonly #setsOfService = new Map<string, readonly string[]>();
+  readonly #frontends = new Frontends(this.#sets);
+  readonly #places = new Places();
+  readonly #backendNumbers: NumberPool;
+  #nextService = 1;
+  #draft: Draft = newDraft();
+  /** Backend numbers that the latest plan sets free. */
+  #freed: number[] = [];
+
+  constructor({ backendLimit, now }: PlannerOptions) {
+    this.#backendNumbers = new NumberPool(backendLimit, now);
+  }
+
+  /** What is programmed once the latest plan is carried out. */
+  sets(): Iterable<ProgrammedSet> {
+    return this.#sets.values();
+  }
+
+  /**
+   * Plans any number of services at once.
+   *
+   * @throws {Error} If `tb_backends` is full; nothing has changed then.
+   */
+  plan(changes: readonly ServiceChange[]): Plan {
+    return this.#planning((draft) => {
+      for (const { key, view } of changes) this.#changeService(draft, key, view?.sets ?? []);
+    });
+  }
+
+  /**
+   * Takes over what an earlier run has programmed, before the first plan. Sets are recognised by their
+   * frontends when a service asks for them; those nobody has asked for serve on until {@link reconcile}.
+   *
+   * @returns A plan that mends what a run that was cut short has left behind.
+   */
+  adopt(programmed: Programmed): Plan {
+    const sets = adoptedSets(programmed);
+    const highest = highestNumbers(programmed);
+    const members = sets.flatMap(({ backends }) => backends.map(({ number }) => number));
+    this.#backendNumbers.adopt(new Set(members), highest.backend);
+    this.#nextService = highest.service + 1;
+    const expected = this.#planning((draft) => {
+      for (const set of sets) {
+        this.#sets.set(set.key, set);
+        this.#write(draft, set.key, undefined, set);
+      }
+    });
+    return differences(programmed, expected);
+  }
+
+  /** Removes the adopted sets that no service has asked for: only once all services and endpoints are known. */
+  reconcile(): Plan {
+    return this.#planning((draft) => {
+      for (const { key } of [...this.#sets.values()])
+        if (isAdopted(key)) this.#changeSet(draft, key, undefined);
+    });
+  }
+
+  /** Takes back the latest plan. */
+  rollback(): void {
+    this.#draft.undo.rollback();
+    this.#freed = [];
+  }
+
+  #planning(body: (draft: Draft) => void): Plan {
+    for (const number of this.#freed) this.#backendNumbers.give(number);
+    this.#freed = [];
+    this.#draft = newDraft();
+    try {
+      body(this.#draft);
+    } catch (error) {
+      this.rollback();
+      throw error;
+    }
+    return this.#draft.plan.finish();
+  }
+
+  #changeService(draft: Draft, service: string, views: readonly BackendSetView[]): void {
+    const keys = views.map(({ key }) => key);
+    for (const key of this.#setsOfService.get(service) ?? []) {
+      if (!keys.includes(key)) this.#changeSet(draft, key, undefined);
+    }
+    for (const view of views) this.#changeSet(draft, view.key, view);
+    draft.undo.set(this.#setsOfService, service, keys.length > 0 ? keys : undefined);
+  }
+
+  #changeSet(draft: Draft, key: string, view: BackendSetView | undefined): void {
+    const before = this.#sets.get(key) ?? (view && this.#recognise(draft, view));
+    if (before === undefined && view === undefined) return;
+    const after = view && this.#arrange(draft, view, before);
+    draft.undo.set(this.#sets, key, after);
+    this.#write(draft, key, before, after);
+  }
+
+  /** The adopted set that has one of these frontends, now under its proper key. */
+  #recognise(draft: Draft, { key, protocol, port, frontends }: BackendSetView): ProgrammedSet | undefined {
+    for (const { address } of frontends) {
+      const owner = this.#frontends.ownerOf({ address, port, protocol: PROTOCOLS[protocol] });
+      const set = owner !== undefined && isAdopted(owner) ? this.#sets.get(owner) : undefined;
+      if (set === undefined) continue;
+      draft.undo.set(this.#sets, set.key, undefined);
+      this.#frontends.rename(draft, set, key);
+      return { ...set, key };
+    }
+    return undefined;
+  }
+
+  /** The set as it shall be: known backends keep their numbers, other slots take another generation. */
+  #arrange(draft: Draft, view: BackendSetView, before: ProgrammedSet | undefined): ProgrammedSet {
+    const known = new Map(before?.backends.map((backend) => [nameOf(backend), backend.number]));
+    const backends = view.backends
+      .map(({ address, port, state }) => {
+        const number = known.get(nameOf({ address, port })) ?? this.#takeBackend(draft, view.key);
+        return { number, address, port, state };
+      })
+      .sort((a, b) => a.number - b.number);
+    const slots = backends.filter(({ state }) => state === 'active').map(({ number }) => number);
+    const same = before !== undefined && sameNumbers(before.slots, slots);
+    return {
+      key: view.key,
+      number: before?.number ?? this.#nextService++,
+      generation: ((before?.generation ?? 0) + (same ? 0 : 1)) >>> 0,
+      protocol: PROTOCOLS[view.protocol],
+      port: view.port,
+      frontends: view.frontends,
+      backends,
+      slots,
+      affinitySeconds: view.affinitySeconds,
+      maglev: view.balance === 'maglev',
+    };
+  }
+
+  #takeBackend({ undo }: Draft, set: string): number {
+    const number = this.#backendNumbers.take();
+    if (number === undefined) throw new Error(`Cannot number the backends of ${set}: tb_backends is full`);
+    undo.onRollback(() => this.#backendNumbers.give(number));
+    return number;
+  }
+
+  #write(
+    draft: Draft,
+    key: string,
+    before: ProgrammedSet | undefined,
+    after: ProgrammedSet | undefined,
+  ): void {
+    const set = after ?? before;
+    if (set === undefined) throw new Error(`Cannot write ${key}: there is no such set, before or after`);
+    this.#writeBackends(draft, set, before?.backends ?? [], after?.backends ?? []);
+    if (before?.generation !== after?.generation) writeSlots(draft, before, after);
+    writeRing(draft, set.number, before, after);
+    this.#frontends.change(draft, before, after);
+  }
+
+  #writeBackends(
+    draft: Draft,
+    set: ProgrammedSet,
+    before: readonly ProgrammedBackend[],
+    after: readonly ProgrammedBackend[],
+  ): void {
+    const old = new Map(before.map((backend) => [backend.number, backend]));
+    for (const backend of after) {
+      const was = old.get(backend.number);
+      old.delete(backend.number);
+      if (was?.state === backend.state) continue;
+      const value = backendEntry(set, backend);
+      draft.plan.backend({ key: backend.number, value, was: was && backendEntry(set, was) });
+      if (was === undefined) this.#places.enter(draft, backend, set.protocol);
+    }
+    for (const gone of old.values()) {
+      const was = backendEntry(set, gone);
+      draft.plan.backend({ key: gone.number, value: { ...was, state: 'none' }, was });
+      this.#places.leave(draft, gone, set.protocol);
+      this.#freed.push(gone.number);
+    }
+  }
+}
+
+function newDraft(): Draft {
+  return { plan: new PlanBuilder(), undo: new UndoLog() };
+}
+
+function backendEntry(set: ProgrammedSet, { address, port, state }: ProgrammedBackend): Backend {
+  return { address, port, protocol: set.protocol, state, service: set.number };
+}
+
+function writeSlots(
+  { plan }: Draft,
+  before: ProgrammedSet | undefined,
+  after: ProgrammedSet | undefined,
+): void {
+  const keyOf = ({ number, generation }: ProgrammedSet, index: number): Slot => ({
+    service: number,
+    generation,
+    index,
+  });
+  after?.slots.forEach((value, index) => {
+    plan.slot({ key: keyOf(after, index), value, was: undefined });
+  });
+  before?.slots.forEach((was, index) => {
+    plan.slot({ key: keyOf(before, index), value: undefined, was });
+  });
+}
+
+function writeRing(
+  { plan }: Draft,
+  key: number,
+  before: ProgrammedSet | undefined,
+  after: ProgrammedSet | undefined,
+): void {
+  const was = before && ringOf(before);
+  const value = after && ringOf(after);
+  const numbers = (ring: typeof was) => ring?.map(({ number }) => number) ?? [];
+  if (!sameNumbers(numbers(was), numbers(value))) plan.ring({ key, value, was });
+}

@@ -1,0 +1,146 @@
+import { type Prefix, parsePrefix, samePrefix } from '../address/prefix.ts';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { TOMBOLO_V1ALPHA1 } from '../store/kinds/kind.ts';
+import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import { isStoreError, type Store } from '../store/store.ts';
+import { plan } from './planner.ts';
+import { type Listed, type Refusal, readWorld, writeSegment } from './reading.ts';
+import type { Assignment, Idle, Shortage } from './world.ts';
+
+export interface RoundReport {
+  readonly written: number;
+  readonly conflicted: number;
+  readonly failed: number;
+  readonly shortages: readonly Shortage[];
+  readonly conflicts: readonly string[];
+  readonly refusals: readonly Refusal[];
+}
+
+/** Several writes are on their way at once; more would only wait in the API server. */
+const PARALLEL_WRITES = 8;
+
+/**
+ * The only writer of segments. A round lists everything, plans, and writes with compare-and-swap; the lists of the next
+ * round begin when all its writes have been answered, which is what the claims of the plan rest on.
+ */
+export class Operator {
+  readonly #store: Store;
+  readonly #now: () => number;
+  readonly #log: Log;
+  #idle: Idle = new Map();
+  /** Of writes whose answer got lost: taken until a list that was begun later has been read. */
+  #uncertain: readonly Prefix[] = [];
+  #said = new Set<string>();
+
+  /** @param now Wall time in milliseconds. */
+  constructor(store: Store, now: () => number, log: Log) {
+    this.#store = store;
+    this.#now = now;
+    this.#log = log;
+  }
+
+  /**
+   * @param mayWrite Asked before each write: false once this process no longer leads.
+   * @throws Whatever the store throws while listing; a plan is made of everything or not at all.
+   */
+  async round(mayWrite: () => boolean): Promise<RoundReport> {
+    const uncertain = this.#uncertain;
+    const listed = await this.#list();
+    const { world, refusals } = readWorld(listed, this.#now());
+    const planned = plan({ ...world, uncertain }, this.#idle);
+    this.#idle = planned.idle;
+    this.#uncertain = [];
+    this.#say(refusals, planned.conflicts, planned.shortages);
+    const networks = new Map(listed.networks.map((network) => [network.metadata.name, network]));
+    const outcome = await this.#writeAll(planned.assignments, networks, mayWrite);
+    return { ...outcome, shortages: planned.shortages, conflicts: planned.conflicts, refusals };
+  }
+
+  async #list(): Promise<Listed> {
+    const [pools, configurations, nodes, networks] = await Promise.all([
+      this.#store.list('IPPool'),
+      this.#store.list('IPAMConfiguration'),
+      this.#store.list('Node'),
+      this.#store.list('NodeNetwork'),
+    ]);
+    return {
+      pools: pools.items,
+      configurations: configurations.items,
+      nodes: nodes.items,
+      networks: networks.items,
+    };
+  }
+
+  async #writeAll(
+    assignments: readonly Assignment[],
+    networks: ReadonlyMap<string, NodeNetwork>,
+    mayWrite: () => boolean,
+  ): Promise<Pick<RoundReport, 'written' | 'conflicted' | 'failed'>> {
+    const counts = { written: 0, conflicted: 0, failed: 0 };
+    const left = assignments.values();
+    const worker = async () => {
+      for (const assignment of left) {
+        if (!mayWrite()) return;
+        counts[await this.#write(assignment, networks.get(assignment.node))]++;
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL_WRITES }, worker));
+    return counts;
+  }
+
+  async #write(
+    assignment: Assignment,
+    before: NodeNetwork | undefined,
+  ): Promise<'written' | 'conflicted' | 'failed'> {
+    const { node, segments, reasons } = assignment;
+    try {
+      await this.#put(networkOf(assignment, before), before);
+      for (const reason of reasons) this.#log.info(reason, { node });
+      return 'written';
+    } catch (error) {
+      if (isStoreError(error, 'Conflict', 'AlreadyExists', 'NotFound')) return 'conflicted';
+      this.#uncertain = [...this.#uncertain, ...segments.map(({ cidr }) => cidr)];
+      this.#log.warning('a write may or may not have happened; its ranges count as taken', {
+        node,
+        error: messageOf(error),
+      });
+      return 'failed';
+    }
+  }
+
+  async #put(network: NodeNetwork, before: NodeNetwork | undefined): Promise<void> {
+    if (before === undefined) await this.#store.create(network);
+    else await this.#store.update(network);
+  }
+
+  /** Says each thing when it begins, and that it is over when it ends. */
+  #say(refusals: readonly Refusal[], conflicts: readonly string[], shortages: readonly Shortage[]): void {
+    const now = new Set([
+      ...refusals.map(({ pool, reason }) => `pool ${pool} is left out: ${reason}`),
+      ...conflicts.map((conflict) => `held twice, and left alone: ${conflict}`),
+      ...shortages.map(({ node, reason }) => `node ${node} gets no further segment: ${reason}`),
+    ]);
+    for (const line of now) if (!this.#said.has(line)) this.#log.warning(line);
+    for (const line of this.#said) if (!now.has(line)) this.#log.info(`over: ${line}`);
+    this.#said = now;
+  }
+}
+
+function networkOf({ node, segments }: Assignment, before: NodeNetwork | undefined): NodeNetwork {
+  const known = before?.spec.segments ?? [];
+  const written = segments.map((segment) =>
+    writeSegment(
+      segment,
+      known.find(({ cidr }) => samePrefix(parsePrefix(cidr), segment.cidr)),
+    ),
+  );
+  return before === undefined
+    ? {
+        apiVersion: TOMBOLO_V1ALPHA1,
+        kind: 'NodeNetwork',
+        metadata: { name: node },
+        spec: { segments: written },
+      }
+    : { ...before, spec: { ...before.spec, segments: written } };
+}
