@@ -54,7 +54,7 @@ test('an UPDATE becomes an object with the words of the RFC', () => {
     NEXT_HOP: '10.0.0.2',
     MULTI_EXIT_DISC: 5,
     COMMUNITIES: ['65001:100'],
-    EXTENDED_COMMUNITIES: ['rt:64496:100'],
+    EXTENDED_COMMUNITIES: ['target:64496:100'],
     LARGE_COMMUNITIES: ['65001:1:2'],
   });
 });
@@ -82,7 +82,8 @@ test('an UPDATE that ends the session has an error like any other message', () =
   const answer = json(updateHex(ROUTE, '210a010101'));
   assert.equal(answer.errorHandling.action, 'session-reset');
   assert.deepEqual([answer.error.code, answer.error.subcode], [3, 10]);
-  assert.equal('nlri' in answer, false);
+  assert.deepEqual(answer.nlri, []);
+  assert.equal(answer.pathAttributes.length, 3);
 });
 
 test('the session decides about LOCAL_PREF', () => {
@@ -147,6 +148,16 @@ test('unknown attributes and families are sent as they came, flags and long leng
   assert.equal(reencoded(hex), hex);
   const family = updateHex(`800e0e4004470401020304000102030405${ROUTE.slice(0, 26)}`);
   assert.equal(reencoded(family), family);
+});
+
+test('a well-known attribute that is unknown here is only a fault on a session', () => {
+  const hex = updateHex(`${ROUTE}609904000000647098000400000064`, '180a0101');
+  assert.equal(reencoded(hex), updateHex(`${ROUTE}709800040000006460990400000064`, '180a0101'));
+  assert.equal(json(hex, { session: 'ebgp' }).errorHandling.action, 'session-reset');
+});
+
+test('End-of-RIB is sent with the long length that other speakers use', () => {
+  assert.equal(reencoded(updateHex('800f03000201')), updateHex('900f0003000201'));
 });
 
 test('what RFC 7606 takes out is not sent on', () => {

@@ -50,7 +50,6 @@ function decode(bytes: Buffer, context: UpdateContext): Decoded {
 function reencode(bytes: Buffer, message: DecodedMessage | undefined, context: UpdateContext): string {
   if (message === undefined) return '';
   if (message.type !== 'UPDATE') return encodeMessage(message).toString('hex');
-  if (message.update === undefined) return '';
   const update = message.reasons.some(({ action }) => action === 'treat-as-withdraw')
     ? withdrawalOf(message.update)
     : message.update;

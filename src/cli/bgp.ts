@@ -1,7 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type AfiSafi, IPV4_UNICAST, IPV4_VPN, parseFamily } from '../bgp/wire/family.ts';
+import {
+  type AfiSafi,
+  IPV4_UNICAST,
+  IPV4_VPN,
+  IPV6_UNICAST,
+  IPV6_VPN,
+  parseFamily,
+} from '../bgp/wire/family.ts';
 import { messageOf } from '../errors.ts';
 
 interface DecodeFlags {
@@ -43,7 +50,7 @@ async function decode(file: string | undefined, flags: DecodeFlags): Promise<voi
     session: flags.session ?? ('unknown' as const),
     asn4: flags.asn4 === 'yes',
     addPath: new Set(flags.addPath),
-    extendedNextHop: new Set([IPV4_UNICAST, IPV4_VPN]),
+    extendedNextHop: new Set([IPV4_UNICAST, IPV6_UNICAST, IPV4_VPN, IPV6_VPN]),
     reencode: flags.reencode === true,
   };
   const input = file === undefined || file === '-' ? process.stdin : createReadStream(file);

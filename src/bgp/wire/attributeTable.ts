@@ -71,8 +71,10 @@ const NEXT_HOP = row<'NEXT_HOP'>(
     malformed: 'treat-as-withdraw',
     check: exactly(4, (bytes, start) => {
       const first = bytes.readUInt8(start);
-      // No unicast address of a host (RFC 4271 §6.3): this network, loopback, multicast and above.
-      if (first !== 0 && first !== 127 && first < 224) return undefined;
+      // Not the address of a host (RFC 4271 §6.3): this network, loopback, multicast. Whether 240.0.0.0/4 is one
+      // depends on the network; Linux routes it.
+      const multicast = first >= 224 && first < 240;
+      if (first !== 0 && first !== 127 && !multicast) return undefined;
       return { subcode: UPDATE_SUBCODE.invalidNextHop, message: 'this is not the address of a host' };
     }),
   },

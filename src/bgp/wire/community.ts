@@ -16,7 +16,7 @@ const ROUTE_TARGET = 2;
 const ROUTE_ORIGIN = 3;
 
 /**
- * `rt:64512:100`, `soo:10.0.0.1:100`, `encap:8`, `router-mac:02:00:00:00:00:01`, `bandwidth:64512:125000`
+ * `target:64512:100`, `origin:10.0.0.1:100`, `encap:8`, `router-mac:02:00:00:00:00:01`, `bandwidth:64512:125000`
  * (bytes per second); anything else as `0x` and sixteen hex digits.
  */
 export function formatExtendedCommunity(value: bigint): string {
@@ -25,7 +25,7 @@ export function formatExtendedCommunity(value: bigint): string {
   // The second bit says non-transitive and leaves the meaning alone (RFC 4360 §2).
   const type = bytes.readUInt8(0) & 0xbf;
   const subtype = bytes.readUInt8(1);
-  const kind = subtype === ROUTE_TARGET ? 'rt' : subtype === ROUTE_ORIGIN ? 'soo' : undefined;
+  const kind = subtype === ROUTE_TARGET ? 'target' : subtype === ROUTE_ORIGIN ? 'origin' : undefined;
   if (kind !== undefined && type <= 2) return `${kind}:${formatAdministered(type, bytes)}`;
   if (type === 0x03 && subtype === 0x0c) return `encap:${bytes.readUInt16BE(6)}`;
   if (type === 0x06 && subtype === 0x03) return `router-mac:${macFromBytes(bytes.subarray(2))}`;

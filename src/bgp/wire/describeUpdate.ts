@@ -18,7 +18,7 @@ export function describeUpdate({ update, action, reasons, disabled, endOfRib }: 
   const worst = reasons.find((reason) => reason.action === 'session-reset');
   return {
     type: 'UPDATE',
-    ...(update && describeRoutesAndAttributes(update)),
+    ...describeRoutesAndAttributes(update),
     ...(endOfRib !== undefined && { endOfRib: familyName(endOfRib) }),
     errorHandling: {
       action: action ?? 'none',
@@ -168,7 +168,8 @@ function describeRouteFields(nlri: Nlri): Plain {
       return { routeType: nlri.routeType, value: nlri.value.toString('hex') };
     case 'route-target': {
       const { length, originAs, target } = nlri;
-      return { length, originAs, routeTarget: formatExtendedCommunity(target) };
+      if (length === 96) return { length, originAs, routeTarget: formatExtendedCommunity(target) };
+      return { length, originAs, routeTargetPrefix: `0x${target.toString(16).padStart(16, '0')}` };
     }
     case 'opaque':
       return { value: nlri.value.toString('hex') };

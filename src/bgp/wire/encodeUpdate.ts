@@ -1,7 +1,7 @@
 import { needsFourOctets, withoutConfederations } from './asPath.ts';
 import { type Aggregator, type Attribute, findAttribute, type MpReach, type MpUnreach } from './attribute.ts';
 import { codeOf, writeAttribute, writeRaw } from './attributeCodec.ts';
-import { FLAG_OPTIONAL } from './attributeRow.ts';
+import { FLAG_EXTENDED, FLAG_OPTIONAL } from './attributeRow.ts';
 import { type AfiSafi, IPV4_UNICAST } from './family.ts';
 import { HEADER_LENGTH, MAX_LENGTH, writeHeader } from './frame.ts';
 import { encodeMpReachHead, encodeMpUnreachHead, encodeRoute } from './mp.ts';
@@ -125,7 +125,11 @@ function pack(
 /** The MP attribute is the first one (RFC 7606 §5.1). */
 function assembleMp(code: number, head: Buffer, routes: Buffer, attributes: Buffer): Buffer {
   const to = new Writer();
-  writeRaw(FLAG_OPTIONAL, code, to, () => to.put(head).put(routes));
+  // End-of-RIB has the long length in BIRD, FRR and ExaBGP; some receivers compare bytes.
+  const endOfRib = code === MP_UNREACH_NLRI && routes.length === 0;
+  writeRaw(endOfRib ? FLAG_OPTIONAL | FLAG_EXTENDED : FLAG_OPTIONAL, code, to, () =>
+    to.put(head).put(routes),
+  );
   return assemble(NOTHING, to.put(attributes).view(), NOTHING);
 }
 

@@ -21,7 +21,7 @@ export interface FamilyRow {
   readonly family: AfiSafi;
   /** Legal lengths of the next hop in MP_REACH_NLRI. */
   readonly nextHop: readonly number[];
-  /** Those that RFC 8950 adds once it is negotiated. */
+  /** Those of the other address family, once negotiated: RFC 8950, and the same for IPv6, which it leaves out. */
   readonly extendedNextHop: readonly number[];
   /** Whether a zero route distinguisher stands before each address of the next hop. */
   readonly distinguishedNextHop: boolean;
@@ -51,7 +51,7 @@ const ROWS: readonly FamilyRow[] = [
   {
     family: IPV6_UNICAST,
     nextHop: [16, 32],
-    extendedNextHop: [],
+    extendedNextHop: [4],
     distinguishedNextHop: false,
     onError: 'session-reset',
     check: (bytes, at, end) => checkUnicast(bytes, at, end, 128),
@@ -71,7 +71,7 @@ const ROWS: readonly FamilyRow[] = [
   {
     family: IPV6_VPN,
     nextHop: [24, 48],
-    extendedNextHop: [],
+    extendedNextHop: [12],
     distinguishedNextHop: true,
     onError: 'afi-safi-disable',
     check: (bytes, at, end, withdrawn) => checkVpn(bytes, at, end, 128, withdrawn),

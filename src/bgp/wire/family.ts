@@ -28,6 +28,15 @@ const NAMES: ReadonlyMap<AfiSafi, string> = new Map([
   [IPV6_VPN, 'ipv6-vpn'],
   [L2VPN_EVPN, 'l2vpn-evpn'],
   [ROUTE_TARGET, 'route-target'],
+  // Named, and otherwise bytes to us.
+  [afiSafiOf(AFI_IPV4, 2), 'ipv4-multicast'],
+  [afiSafiOf(AFI_IPV6, 2), 'ipv6-multicast'],
+  [afiSafiOf(AFI_IPV4, 4), 'ipv4-labelled-unicast'],
+  [afiSafiOf(AFI_IPV6, 4), 'ipv6-labelled-unicast'],
+  [afiSafiOf(AFI_IPV4, 133), 'ipv4-flowspec'],
+  [afiSafiOf(AFI_IPV6, 133), 'ipv6-flowspec'],
+  [afiSafiOf(AFI_L2VPN, 65), 'l2vpn-vpls'],
+  [afiSafiOf(16388, 71), 'bgp-ls'],
 ]);
 
 const ALIASES: ReadonlyMap<string, AfiSafi> = new Map([

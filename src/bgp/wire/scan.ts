@@ -112,7 +112,7 @@ function scanAttribute(scan: UpdateScan, span: AttributeSpan, context: UpdateCon
   const { code } = span;
   const row = attributeRow(code);
   if (row === undefined) {
-    scanUnknown(scan, span);
+    scanUnknown(scan, span, context);
   } else if (!flagsFit(row, span.flags)) {
     blameFlags(scan, span, row);
   } else if (row.internalOnly && context.session === 'ebgp') {
@@ -146,8 +146,8 @@ function blameFlags(scan: UpdateScan, span: AttributeSpan, row: AttributeRow): v
 }
 
 /** Kept as bytes where it is optional; a well-known one cannot be ignored (RFC 4271 §6.3). */
-function scanUnknown(scan: UpdateScan, span: AttributeSpan): void {
-  if ((span.flags & FLAG_OPTIONAL) !== 0) scan.keep();
+function scanUnknown(scan: UpdateScan, span: AttributeSpan, context: UpdateContext): void {
+  if ((span.flags & FLAG_OPTIONAL) !== 0 || context.session === 'unknown') scan.keep();
   else refuse(scan, span, 'session-reset', UPDATE_SUBCODE.unrecognizedWellKnown, 'it is not optional');
 }
 
@@ -266,6 +266,7 @@ function checkField(scan: UpdateScan, field: RouteField, context: UpdateContext,
   if (field.empty) return;
   const fault = brokenRoute(scan.message, IPV4_UNICAST, field.start, field.end, withdrawn, context);
   if (fault === undefined) return;
+  field.located = false;
   const name = withdrawn ? 'withdrawn routes' : 'NLRI';
   const flaw = { subcode: UPDATE_SUBCODE.invalidNetworkField, message: `${name}: ${fault}` };
   scan.blame('session-reset', flaw, field.start);

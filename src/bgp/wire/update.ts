@@ -7,7 +7,7 @@ import type { Nlri, UnicastNlri } from './nlri.ts';
 import { UPDATE_ERROR } from './notification.ts';
 import type { Action, Reason } from './reason.ts';
 import { scanUpdate } from './scan.ts';
-import type { ByteRange, UpdateScan } from './updateScan.ts';
+import type { ByteRange, RouteField, UpdateScan } from './updateScan.ts';
 
 /** RFC 4271 §4.3, as it is on the wire: other families than IPv4 unicast stand in the MP attributes. */
 export interface Update {
@@ -19,13 +19,16 @@ export interface Update {
 
 /** What reading and writing an UPDATE depends on: what the two OPENs agreed upon. */
 export interface UpdateContext {
-  /** `unknown` for messages out of a capture: rules that differ between the two are not applied. */
+  /**
+   * `unknown` for messages out of a capture: rules that differ between the two are not applied, and a well-known
+   * attribute unknown to us may be known to those who speak there.
+   */
   readonly session: 'ebgp' | 'ibgp' | 'unknown';
   /** AS numbers of four octets in AS_PATH and AGGREGATOR (RFC 6793). */
   readonly asn4: boolean;
   /** Families whose routes carry a path identifier in this direction (RFC 7911). */
   readonly addPath: ReadonlySet<AfiSafi>;
-  /** Families whose next hop may be an IPv6 address (RFC 8950). */
+  /** Families whose next hop may be an address of the other family (RFC 8950). */
   readonly extendedNextHop: ReadonlySet<AfiSafi>;
 }
 
@@ -33,9 +36,9 @@ export interface UpdateContext {
 export interface DecodedUpdate {
   /**
    * All that could be understood, without the attributes that are malformed or to be discarded. On
-   * treat-as-withdraw its routes are the ones to withdraw; on session-reset there is none.
+   * treat-as-withdraw its routes are the ones to withdraw; on session-reset it only tells people what there was.
    */
-  readonly update?: Update;
+  readonly update: Update;
   readonly action?: Action;
   readonly reasons: readonly Reason[];
   readonly disabled: readonly AfiSafi[];
@@ -51,7 +54,7 @@ export function decodeUpdate(message: Buffer, context: UpdateContext): DecodedUp
   const scan = scanUpdate(message, context);
   const { action, reasons, disabled, endOfRib } = scan;
   return {
-    ...(action !== 'session-reset' && { update: materialise(scan, context) }),
+    update: materialise(scan, context),
     ...(action !== undefined && { action }),
     reasons,
     disabled,
@@ -61,8 +64,10 @@ export function decodeUpdate(message: Buffer, context: UpdateContext): DecodedUp
 
 function materialise(scan: UpdateScan, context: UpdateContext): Update {
   const cursor = ({ start, end }: ByteRange) => new Cursor(scan.message, FAULT, start, end);
-  const routes = (range: ByteRange, withdrawn: boolean) =>
-    decodeRoutes(cursor(range), IPV4_UNICAST, withdrawn, context) as UnicastNlri[];
+  const routes = (range: RouteField, withdrawn: boolean) =>
+    (range.located
+      ? decodeRoutes(cursor(range), IPV4_UNICAST, withdrawn, context)
+      : []) as readonly UnicastNlri[];
   const attributes: Attribute[] = [];
   for (const span of scan.spans.slice(0, scan.kept)) {
     const value = cursor(span);
