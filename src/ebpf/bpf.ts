@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { koffi } from '../ffi/koffi.ts';
 import { libc } from '../ffi/libc.ts';
 import { SystemError } from '../ffi/systemError.ts';
@@ -12,12 +13,10 @@ const COMMANDS = {
   PROG_LOAD: 5,
   OBJ_PIN: 6,
   OBJ_GET: 7,
-  PROG_ATTACH: 8,
-  PROG_DETACH: 9,
   PROG_TEST_RUN: 10,
   MAP_GET_FD_BY_ID: 14,
   OBJ_GET_INFO_BY_FD: 15,
-  PROG_QUERY: 16,
+  BTF_GET_FD_BY_ID: 19,
   MAP_LOOKUP_BATCH: 24,
   MAP_UPDATE_BATCH: 26,
   MAP_DELETE_BATCH: 27,
@@ -107,7 +106,21 @@ export function bpf(command: Command, attr: Attr, what: string, detail?: string)
 
 /** BPF_OBJ_GET_INFO_BY_FD: what the kernel says about a program, map or link, `size` bytes at most. */
 export function infoOf(fd: number, size: number, what: string): Buffer {
-  const info = Buffer.alloc(size);
-  bpf('OBJ_GET_INFO_BY_FD', new Attr(16).u32(0, fd).u32(4, size).pointer(8, info), `read info of ${what}`);
+  return infoInto(fd, new Attr(size), what).bytes;
+}
+
+/** The same into a struct that has pointers of its own. */
+export function infoInto(fd: number, info: Attr, what: string): Attr {
+  const request = new Attr(16).u32(0, fd).u32(4, info.bytes.length).pointer(8, info.bytes);
+  bpf('OBJ_GET_INFO_BY_FD', request, `read info of ${what}`);
   return info;
+}
+
+/** Runs `body` with a descriptor that is closed afterwards, whatever happens. */
+export function withDescriptor<T>(fd: number, body: (fd: number) => T): T {
+  try {
+    return body(fd);
+  } finally {
+    closeSync(fd);
+  }
 }

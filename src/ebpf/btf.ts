@@ -19,6 +19,18 @@ export interface BtfStruct {
   readonly members: readonly BtfMember[];
 }
 
+/** How a type lies in memory: the members of a struct, anything else as one member without a name. */
+export interface Layout {
+  readonly size: number;
+  readonly members: readonly BtfMember[];
+}
+
+/** Of the entries of a map. */
+export interface MapLayout {
+  readonly key: Layout;
+  readonly value: Layout;
+}
+
 export interface Btf {
   /** @throws {Error} If no struct or union has this name. */
   struct(name: string): BtfStruct;
@@ -27,6 +39,8 @@ export interface Btf {
    * `variable.member`; none if the section is missing.
    */
   variables(section: string): readonly BtfMember[];
+  /** Of the type of this number. */
+  layout(id: number): Layout;
   /** The values of an enum by name. @throws {Error} If no enum has this name. */
   enumeration(name: string): ReadonlyMap<string, number>;
 }
@@ -122,6 +136,12 @@ export function parseBtf(bytes: Buffer): Btf {
           })),
         ];
       });
+    },
+    layout: (id) => {
+      const type = resolve(id);
+      const size = sizeOf(id);
+      const isStruct = type?.kind === KIND.struct || type?.kind === KIND.union;
+      return { size, members: isStruct ? membersOf(type, text, sizeOf) : [{ name: '', offset: 0, size }] };
     },
     enumeration: (name) => {
       const type = find(name, KIND.enum, KIND.enum64);

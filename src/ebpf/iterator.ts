@@ -1,7 +1,7 @@
 import { closeSync, readSync } from 'node:fs';
 import { hasCode } from '../ffi/systemError.ts';
-import { Attr, bpf } from './bpf.ts';
-import { ATTACH_TYPES, withDescriptor } from './link.ts';
+import { Attr, bpf, withDescriptor } from './bpf.ts';
+import { ATTACH_TYPES } from './link.ts';
 
 /**
  * An `iter/bpf_map_elem` program tied to one map (Linux 5.9): each run calls it for every entry, in the

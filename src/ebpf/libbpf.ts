@@ -60,6 +60,8 @@ function declare() {
     valueSize: f<number, [Handle]>('uint32_t bpf_map__value_size(void *)'),
     maxEntries: f<number, [Handle]>('uint32_t bpf_map__max_entries(void *)'),
     mapFlags: f<number, [Handle]>('uint32_t bpf_map__map_flags(void *)'),
+    keyType: f<number, [Handle]>('uint32_t bpf_map__btf_key_type_id(void *)'),
+    valueType: f<number, [Handle]>('uint32_t bpf_map__btf_value_type_id(void *)'),
     setMaxEntries: f<number, [Handle, number]>('int bpf_map__set_max_entries(void *, uint32_t)'),
     reuseFd: f<number, [Handle, number]>('int bpf_map__reuse_fd(void *, int)'),
     setPinPath: f<number, [Handle, null]>('int bpf_map__set_pin_path(void *, const char *)'),

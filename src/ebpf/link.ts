@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { Attr, bpf, infoOf } from './bpf.ts';
 
 /** Where a program may be attached, by its number in `enum bpf_attach_type`. */
@@ -56,8 +55,11 @@ export interface LinkInfo {
   readonly type: number;
   /** Of a TCX link, the device; 0 once it is gone. */
   readonly ifindex: number;
+  /** Of a cgroup's link, the inode of the cgroup; 0 once it is gone. */
+  readonly cgroup: bigint;
 }
 
+const CGROUP = 3;
 const TCX = 11;
 
 export function linkInfo(fd: number): LinkInfo {
@@ -68,42 +70,11 @@ export function linkInfo(fd: number): LinkInfo {
     id: info.readUInt32LE(4),
     programId: info.readUInt32LE(8),
     ifindex: type === TCX ? info.readUInt32LE(16) : 0,
+    cgroup: type === CGROUP ? info.readBigUInt64LE(16) : 0n,
   };
 }
 
-/** Whether a TCX link has outlived its device: it is left in bpffs, attached to nothing. */
-export function isDefunct(info: LinkInfo): boolean {
-  return info.type === TCX && info.ifindex === 0;
-}
-
-/** BPF_F_ALLOW_MULTI: beside programs that others have attached to the cgroup. */
-const ALLOW_MULTI = 2;
-/** BPF_F_REPLACE (Linux 5.6). */
-const REPLACE = 4;
-
-/**
- * BPF_PROG_ATTACH to a cgroup: for kernels or cgroups without links. It outlives us, and is undone by
- * {@link detachFromCgroup} only.
- *
- * @param replacing The program attached so far, which gives way in the same moment.
- */
-export function attachToCgroup(cgroup: number, program: number, type: AttachType, replacing?: number): void {
-  const attr = new Attr(20).u32(0, cgroup).u32(4, program).u32(8, ATTACH_TYPES[type]);
-  attr.u32(12, ALLOW_MULTI | (replacing === undefined ? 0 : REPLACE)).u32(16, replacing ?? 0);
-  bpf('PROG_ATTACH', attr, `attach a program at ${type}`);
-}
-
-/** @throws {SystemError} `ENOENT` if this program is not attached there. */
-export function detachFromCgroup(cgroup: number, program: number, type: AttachType): void {
-  const attr = new Attr(20).u32(0, cgroup).u32(4, program).u32(8, ATTACH_TYPES[type]);
-  bpf('PROG_DETACH', attr, `detach a program from ${type}`);
-}
-
-/** Runs `body` with a descriptor that is closed afterwards, whatever happens. */
-export function withDescriptor<T>(fd: number, body: (fd: number) => T): T {
-  try {
-    return body(fd);
-  } finally {
-    closeSync(fd);
-  }
+/** Whether a link has outlived its device or cgroup: it is left in bpffs, attached to nothing. */
+export function isDefunct({ type, ifindex, cgroup }: LinkInfo): boolean {
+  return (type === TCX && ifindex === 0) || (type === CGROUP && cgroup === 0n);
 }

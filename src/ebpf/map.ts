@@ -34,9 +34,11 @@ export interface MapInfo {
   readonly maxEntries: number;
   /** `BPF_F_…` of linux/bpf.h. */
   readonly flags: number;
+  /** The BTF object that describes it, and the types of key and value in there; 0 for none. */
+  readonly btf: { readonly id: number; readonly key: number; readonly value: number };
 }
 
-export type MapShape = Omit<MapInfo, 'id'>;
+export type MapShape = Omit<MapInfo, 'id' | 'btf'>;
 
 const EEXIST = 17;
 const E2BIG = 7;
@@ -251,6 +253,13 @@ export class BpfMap<K, V> {
     }
   }
 
+  /** How many entries there are, at about a hundred nanoseconds each. */
+  count(): number {
+    let count = 0;
+    for (const _ of this.entries()) count++;
+    return count;
+  }
+
   close(): void {
     closeSync(this.fd);
   }
@@ -300,6 +309,7 @@ export function mapInfo(fd: number): MapInfo {
     maxEntries: info.readUInt32LE(16),
     flags: info.readUInt32LE(20),
     name: textOf(info.subarray(24, 40)),
+    btf: { id: info.readUInt32LE(64), key: info.readUInt32LE(68), value: info.readUInt32LE(72) },
   };
 }
 

@@ -1,9 +1,9 @@
 import { closeSync } from 'node:fs';
 import { koffi } from '../ffi/koffi.ts';
 import { errnoName } from '../ffi/systemError.ts';
-import { type Btf, parseBtf } from './btf.ts';
+import { type Btf, type MapLayout, parseBtf } from './btf.ts';
 import { type Handle, libbpf, listening } from './libbpf.ts';
-import { type MapShape, mapTypeName } from './map.ts';
+import { type MapInfo, mapTypeName } from './map.ts';
 import { summarise } from './verifierLog.ts';
 
 /** An object that the kernel, or libbpf on its behalf, would not take. */
@@ -24,11 +24,16 @@ export interface LoadOptions {
   /** Sizes of maps, by name, in place of those compiled in. */
   readonly maxEntries?: Readonly<Record<string, number>>;
   /** Asked for every map: an open map to use in its place, of the same shape, or `undefined` to create one. */
-  readonly reuse?: (shape: MapShape) => number | undefined;
+  readonly reuse?: (wanted: WantedMap) => number | undefined;
   /** Only these programs; all of them by default. */
   readonly programs?: readonly string[];
   /** Type and attach type, by their kernel numbers, of programs whose section does not say. */
   readonly types?: Readonly<Record<string, { readonly type: number; readonly attachType: number }>>;
+}
+
+/** A map that an object wants. */
+export interface WantedMap extends Omit<MapInfo, 'id' | 'btf'> {
+  readonly layout: MapLayout;
 }
 
 /** What {@link loadObject} has brought into the kernel. Descriptors end with `close`, pins outlive it. */
@@ -52,7 +57,7 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
   const object = openObject(path);
   try {
     const btf = btfOf(object, path);
-    prepareMaps(object, path, options);
+    prepareMaps(object, path, btf, options);
     setConstants(object, path, btf, options.constants ?? {});
     preparePrograms(object, path, options);
     const { result, log } = listening(() => libbpf().load(object));
@@ -104,7 +109,7 @@ function btfOf(object: Handle, path: string): Btf {
   return parseBtf(copyOf(bytes, size.readUInt32LE()));
 }
 
-function prepareMaps(object: Handle, path: string, { maxEntries = {}, reuse }: LoadOptions): void {
+function prepareMaps(object: Handle, path: string, btf: Btf, { maxEntries = {}, reuse }: LoadOptions): void {
   const maps = mapsOf(object).filter(({ handle }) => !libbpf().isInternal(handle));
   for (const [name, entries] of Object.entries(maxEntries)) {
     const map = maps.find((map) => map.name === name);
@@ -120,6 +125,10 @@ function prepareMaps(object: Handle, path: string, { maxEntries = {}, reuse }: L
       valueSize: libbpf().valueSize(handle),
       maxEntries: libbpf().maxEntries(handle),
       flags: libbpf().mapFlags(handle),
+      layout: {
+        key: btf.layout(libbpf().keyType(handle)),
+        value: btf.layout(libbpf().valueType(handle)),
+      },
     });
     if (fd === undefined) continue;
     // libbpf keeps a duplicate of its own.
