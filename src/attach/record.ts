@@ -13,8 +13,8 @@ import {
 import { join } from 'node:path';
 import { because, messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
-import type { AttachmentSpec } from './attachment.ts';
-import { readRecord, type SpecText, writeSpec } from './recordText.ts';
+import type { Attached } from './attachment.ts';
+import { readRecord, type SpecText } from './recordText.ts';
 
 /** The state of a device before it was lent to a pod. */
 export interface OriginalDevice {
@@ -58,14 +58,17 @@ export interface AttachmentRecord {
   readonly namespace: { readonly device: number; readonly inode: number };
   /** Name of the host end; only veths have one. */
   readonly hostLink?: string | undefined;
-  /** Index of the pod's interface, once it exists. */
-  readonly podIndex?: number | undefined;
-  /** The pod's namespace for eBPF programs, in decimal. */
-  readonly netnsCookie?: string | undefined;
+  /** When it was written: ISO 8601. */
+  readonly time: string;
+  /** In the state `attached`. */
+  readonly attached?: AttachedText | undefined;
   /** Only for a NIC. */
   readonly original?: OriginalDevice | undefined;
-  /** What ADD answered. */
-  readonly result?: unknown;
+}
+
+/** {@link Attached}, its cookie in decimal. */
+export interface AttachedText extends Omit<Attached, 'netnsCookie'> {
+  readonly netnsCookie: string | undefined;
 }
 
 export interface DamagedRecord {
@@ -172,10 +175,7 @@ function writeDurably(path: string, text: string): void {
   }
 }
 
-/** The record of an attachment that is about to be made. */
-export function newRecord(
-  spec: AttachmentSpec,
-  rest: Pick<AttachmentRecord, 'bootId' | 'namespace' | 'hostLink' | 'original'>,
-): AttachmentRecord {
-  return { version: 1, state: 'attaching', spec: writeSpec(spec), ...rest };
+/** Of the running kernel; another one knows nothing of what this one was told. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }

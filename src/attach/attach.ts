@@ -1,0 +1,122 @@
+import { messageOf } from '../errors.ts';
+import { findLink } from '../netlink/link.ts';
+import { type Netlink, openNetlink } from '../netlink/socket.ts';
+import { type Attached, type AttachmentSpec, type HostEnd, hostLinkName, type PodEnd } from './attachment.ts';
+import { attachChild } from './child.ts';
+import { confirmFree, findDevice } from './device.ts';
+import { attachNic } from './nic.ts';
+import { describeDevice } from './originalDevice.ts';
+import { openPod, type Pod } from './pod.ts';
+import type { PodPrograms } from './podPrograms.ts';
+import { type AttachmentRecord, bootId, type RecordStore } from './record.ts';
+import { writeSpec } from './recordText.ts';
+import { type StepObserver, Steps } from './steps.ts';
+import { attachVeth } from './veth.ts';
+
+export interface AttachHooks {
+  readonly programs: PodPrograms;
+  readonly records: RecordStore;
+  /** Sees every step before it is taken; throwing fails it. */
+  readonly onStep?: StepObserver;
+}
+
+/** What the kinds of attachments work with. */
+export interface Workplace {
+  readonly spec: AttachmentSpec;
+  /** A socket in the node's namespace, the one this thread is in. */
+  readonly node: Netlink;
+  readonly pod: Pod;
+  readonly steps: Steps;
+}
+
+/** What they make. */
+export interface Made {
+  readonly host?: HostEnd;
+  readonly pod: PodEnd;
+}
+
+/**
+ * Makes a pod's interface and its record. Synchronous and serial; other processes may do the same meanwhile.
+ *
+ * @throws {Error} Naming the step that failed; everything before it is undone then, the record included.
+ */
+export function attach(spec: AttachmentSpec, hooks: AttachHooks): Attached {
+  const steps = new Steps(hooks.onStep);
+  const node = openNetlink();
+  let pod: Pod | undefined;
+  try {
+    pod = openPod(spec.netns);
+    return takeSteps({ spec, node, pod, steps }, hooks);
+  } catch (error) {
+    const stuck = steps.unwind();
+    const reasons = [messageOf(error), ...stuck].join('; ');
+    throw new Error(`Cannot attach ${spec.ifName} to container ${spec.containerId}: ${reasons}`, {
+      cause: error,
+    });
+  } finally {
+    pod?.close();
+    node.close();
+  }
+}
+
+function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attached {
+  const { spec, node, pod, steps } = place;
+  confirmVacant(place, records);
+  const device = spec.kind.kind === 'nic' ? findDevice(node, spec.kind.device) : undefined;
+  if (device) confirmFree(node, device);
+  const original = device && describeDevice(node, device);
+
+  const record: AttachmentRecord = {
+    version: 1,
+    state: 'attaching',
+    spec: writeSpec(spec),
+    time: new Date().toISOString(),
+    bootId: bootId(),
+    namespace: pod.identity,
+    hostLink: spec.kind.kind === 'veth' ? hostLinkName(spec.id) : undefined,
+    original,
+  };
+  steps.take(
+    'write the record',
+    () => records.write(record),
+    () => records.remove(spec.id),
+  );
+  const made = device && original ? attachNic(place, device, original) : attachVirtual(place);
+  steps.onFailure('remove the programs', () => programs.detach(spec.id));
+  steps.take('attach the programs', () => pod.inside(() => programs.attach(podInterfaceOf(place, made))));
+  steps.take('complete the record', () =>
+    records.write({
+      ...record,
+      state: 'attached',
+      attached: { ...made, netnsCookie: pod.cookie?.toString() },
+    }),
+  );
+  return { ...made, netnsCookie: pod.cookie };
+}
+
+function attachVirtual(place: Workplace): Made {
+  const { kind } = place.spec;
+  return kind.kind === 'child' ? attachChild(place, kind) : attachVeth(place);
+}
+
+function podInterfaceOf({ spec, pod }: Workplace, made: Made) {
+  return {
+    id: spec.id,
+    kind: spec.kind.kind,
+    ifName: spec.ifName,
+    index: made.pod.index,
+    netns: spec.netns,
+    netlink: pod.netlink,
+    hostIndex: made.host?.index,
+  };
+}
+
+/** What is there already belongs to somebody, and stays. */
+function confirmVacant({ spec, pod }: Workplace, records: RecordStore): void {
+  const { id, ifName } = spec;
+  if (spec.addresses.length === 0) throw new Error('it is given no address');
+  if (records.read(id) !== undefined) {
+    throw new Error(`attachment ${id} has a record already; DEL comes before another ADD`);
+  }
+  if (findLink(pod.netlink, ifName) !== undefined) throw new Error(`the pod has a link ${ifName} already`);
+}

@@ -1,0 +1,111 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { because } from '../errors.ts';
+import { hasCode } from '../ffi/systemError.ts';
+import type { Log } from '../log.ts';
+import { type Deletion, startDeletion } from '../netlink/deletion.ts';
+import { findLink, type LinkTarget } from '../netlink/link.ts';
+import { openNetlink } from '../netlink/socket.ts';
+import { hostLinkName } from './attachment.ts';
+import { type LentDevice, lentDeviceOf, returnDevice } from './nic.ts';
+import { type Pod, reopenPod } from './pod.ts';
+import type { PodPrograms } from './podPrograms.ts';
+import { type AttachmentRecord, bootId, type RecordStore } from './record.ts';
+
+export interface DetachHooks {
+  readonly programs: PodPrograms;
+  readonly records: RecordStore;
+  readonly log: Log;
+}
+
+/** How long the kernel may take to bring hardware home from a namespace that has just been removed. */
+const HOMECOMING_MS = 2000;
+const HOMECOMING_POLL_MS = 50;
+
+/**
+ * Takes back all that {@link attach} made, as far as it is there: the interface is gone when this resolves.
+ * The record stays, as `detaching`, until its owner has released the addresses and removes it.
+ *
+ * @throws {Error} Where trying again can help. What can never be undone any more is logged instead.
+ */
+export async function detach(record: AttachmentRecord, hooks: DetachHooks): Promise<void> {
+  const { spec } = record;
+  try {
+    if (record.state !== 'detaching') {
+      hooks.records.write({ ...record, state: 'detaching', time: new Date().toISOString() });
+    }
+    hooks.programs.detach(spec.id);
+    // Of what an earlier kernel was told, nothing is left.
+    if (record.bootId === bootId()) await takeBack(record, hooks.log);
+  } catch (error) {
+    throw because(`detach ${spec.ifName} from container ${spec.containerId}`, error);
+  }
+}
+
+/** Removes the host end of an attachment whose record is lost. Once more does nothing. */
+export async function sweep(id: string): Promise<void> {
+  await vanished(beginDeletion(hostLinkName(id), 'veth'));
+}
+
+async function takeBack(record: AttachmentRecord, log: Log): Promise<void> {
+  const { spec, attached } = record;
+  if (spec.kind.kind === 'veth') {
+    await sweep(spec.id);
+    return;
+  }
+  const pod = reopenPod(spec.netns, record.namespace);
+  try {
+    const lent = lentDeviceOf(record);
+    if (lent !== undefined) await bringHome(lent, pod, log);
+    if (pod === undefined || spec.kind.kind !== 'child') return;
+    const { type } = spec.kind;
+    // By its index, since the pod may have renamed it; there was no other of its name before there was a record.
+    await vanished(pod.inside(() => beginDeletion(attached?.pod.index ?? spec.ifName, type)));
+  } finally {
+    pod?.close();
+  }
+}
+
+function beginDeletion(target: LinkTarget, kind: string): Deletion | undefined {
+  const nl = openNetlink();
+  try {
+    const link = findLink(nl, target);
+    return link?.kind === kind ? startDeletion(link.index) : undefined;
+  } finally {
+    nl.close();
+  }
+}
+
+async function vanished(deletion: Deletion | undefined): Promise<void> {
+  try {
+    await deletion?.gone;
+  } catch (error) {
+    if (!hasCode(error, 'ENODEV')) throw error;
+  }
+}
+
+async function bringHome(lent: LentDevice, pod: Pod | undefined, log: Log): Promise<void> {
+  const { original } = lent;
+  const node = openNetlink();
+  try {
+    let returned = returnDevice(node, pod, lent);
+    const isHardware = original.kind === undefined;
+    for (
+      let waited = 0;
+      !returned.found && isHardware && waited < HOMECOMING_MS;
+      waited += HOMECOMING_POLL_MS
+    ) {
+      await delay(HOMECOMING_POLL_MS);
+      returned = returnDevice(node, pod, lent);
+    }
+    if (!returned.found && isHardware) {
+      log.warning(`Cannot give device ${original.name} back: it is neither in the pod nor on the node`, {
+        id: lent.id,
+      });
+    }
+    for (const reason of returned.failed) {
+      log.warning(`Cannot restore device ${original.name}: ${reason}`, { id: lent.id });
+    }
+  } finally {
+    node.close();
+  }
+}

@@ -1,0 +1,68 @@
+import { familyOf } from '../address/ip.ts';
+import { addAddress } from '../netlink/address.ts';
+import { getLink, setLink } from '../netlink/link.ts';
+import { replaceNeighbour } from '../netlink/neighbour.ts';
+import { addRoute } from '../netlink/route.ts';
+import type { AttachmentSpec } from './attachment.ts';
+import { type InterfacePlan, isOffLink } from './plan.ts';
+import type { Pod } from './pod.ts';
+import type { Steps } from './steps.ts';
+import { setSysctl } from './sysctl.ts';
+
+const LOOPBACK = 1;
+
+interface Interface {
+  readonly spec: AttachmentSpec;
+  readonly pod: Pod;
+  readonly steps: Steps;
+  readonly index: number;
+}
+
+/** Gives the pod's interface what the plan says, and switches it on. Undoing the interface undoes it. */
+export function configureInterface({ spec, pod, steps, index }: Interface, plan: InterfacePlan): void {
+  prepareLoopback(pod, steps);
+  steps.take('set the pod’s sysctls', () => {
+    pod.inside(() => prepareSysctls(spec, plan));
+  });
+  steps.take('give the pod its addresses and routes', () => {
+    pod.netlink.batch((batch) => {
+      // Before the interface is on, so that its neighbours are told of them (arp_notify) when it is.
+      for (const address of plan.addresses) addAddress(batch, { index, address, noDad: true });
+      setLink(batch, index, { up: true });
+      for (const neighbour of plan.neighbours) replaceNeighbour(batch, { index, ...neighbour });
+      for (const { prefix, gateway, preferredSource } of plan.routes) {
+        const onLink = gateway !== undefined && isOffLink(gateway, plan.addresses);
+        addRoute(batch, { prefix, preferredSource, nextHops: [{ index, gateway, onLink }] });
+      }
+    });
+  });
+}
+
+function prepareLoopback({ netlink, inside }: Pod, steps: Steps): void {
+  if (!getLink(netlink, LOOPBACK).up) {
+    steps.take(
+      'switch the pod’s loopback on',
+      () => setLink(netlink, LOOPBACK, { up: true }),
+      () => setLink(netlink, LOOPBACK, { up: false }),
+    );
+  }
+  steps.take(
+    'let the pod reach itself by its own address',
+    // A packet from and to the pod's own address comes in by lo after translation of the destination.
+    () => inside(() => setSysctl('ipv4/conf/lo/accept_local', '1')),
+    (former) => {
+      if (former !== undefined) inside(() => setSysctl('ipv4/conf/lo/accept_local', former));
+    },
+  );
+}
+
+function prepareSysctls({ ifName, kind }: AttachmentSpec, plan: InterfacePlan): void {
+  if (plan.addresses.some(({ address }) => familyOf(address) === 6)) {
+    // Runtimes switch IPv6 off for all interfaces of a pod; where it is not asked for it stays off.
+    for (const link of ['lo', ifName]) setSysctl(`ipv6/conf/${link}/disable_ipv6`, '0');
+  }
+  if (kind.kind === 'veth') return;
+  // On a shared network, whoever remembers a former holder of the address learns the new one.
+  setSysctl(`ipv4/conf/${ifName}/arp_notify`, '1');
+  setSysctl(`ipv6/conf/${ifName}/ndisc_notify`, '1');
+}
