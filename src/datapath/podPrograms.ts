@@ -117,8 +117,8 @@ function replaceIn(
   programs: Programs,
 ): void {
   const { id, kind, netns } = record.spec;
-  if (record.state === 'detaching' || record.podIndex === undefined) return;
-  const index = record.podIndex;
+  if (record.state === 'detaching' || record.attached === undefined) return;
+  const { index } = record.attached.pod;
   if (!isThere(record)) {
     // The path to the namespace is gone; its devices may live on, and with them the links.
     replaceByLink(directory, id, programs);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parseIP } from '../../src/address/ip.ts';
+import { parseMac } from '../../src/address/mac.ts';
 import { parseInterfaceAddress } from '../../src/address/prefix.ts';
 import { type AttachmentKind, type AttachmentSpec, attachmentId } from '../../src/attach/attachment.ts';
 import type { PodInterface } from '../../src/attach/podPrograms.ts';
@@ -99,14 +100,13 @@ function newPod(name: string, kind: AttachmentKind, ifName = 'eth0', namespace =
     cniVersion: '1.1.0',
   };
   const index = Number(namespace.ip(`link show dev ${ifName}`)[0].ifindex);
-  const record = newRecord(spec, {
-    bootId: 'test',
-    namespace: namespaceIdentity(namespace.path),
-    hostLink: undefined,
-    original: undefined,
-  });
   const netnsCookie = namespace.inside(namespaceCookie);
-  records.write({ ...record, state: 'attached', podIndex: index, netnsCookie: String(netnsCookie) });
+  const record = newRecord(spec, {
+    namespace: namespaceIdentity(namespace.path),
+    netnsCookie: String(netnsCookie),
+  });
+  const mac = parseMac('02:00:00:00:00:01');
+  records.write({ ...record, state: 'attached', attached: { pod: { name: ifName, mac, mtu: 1500, index } } });
   const netlink = namespace.inside(openNetlink);
   const pod: PodInterface = {
     id,
