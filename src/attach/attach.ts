@@ -1,15 +1,14 @@
 import { messageOf } from '../errors.ts';
 import { findLink } from '../netlink/link.ts';
 import { type Netlink, openNetlink } from '../netlink/socket.ts';
-import { type Attached, type AttachmentSpec, type HostEnd, hostLinkName, type PodEnd } from './attachment.ts';
+import type { Attached, AttachmentSpec, HostEnd, PodEnd } from './attachment.ts';
 import { attachChild } from './child.ts';
 import { confirmFree, findDevice } from './device.ts';
 import { attachNic } from './nic.ts';
 import { describeDevice } from './originalDevice.ts';
 import { openPod, type Pod } from './pod.ts';
 import type { PodPrograms } from './podPrograms.ts';
-import { type AttachmentRecord, bootId, type RecordStore } from './record.ts';
-import { writeSpec } from './recordText.ts';
+import { newRecord, type RecordStore } from './record.ts';
 import { type StepObserver, Steps } from './steps.ts';
 import { attachVeth } from './veth.ts';
 
@@ -66,16 +65,8 @@ function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attach
   if (device) confirmFree(node, device);
   const original = device && describeDevice(node, device);
 
-  const record: AttachmentRecord = {
-    version: 1,
-    state: 'attaching',
-    spec: writeSpec(spec),
-    time: new Date().toISOString(),
-    bootId: bootId(),
-    namespace: pod.identity,
-    hostLink: spec.kind.kind === 'veth' ? hostLinkName(spec.id) : undefined,
-    original,
-  };
+  const netnsCookie = pod.cookie?.toString();
+  const record = newRecord(spec, { namespace: pod.identity, netnsCookie, original });
   steps.take(
     'write the record',
     () => records.write(record),
@@ -84,13 +75,7 @@ function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attach
   const made = device && original ? attachNic(place, device, original) : attachVirtual(place);
   steps.onFailure('remove the programs', () => programs.detach(spec.id));
   steps.take('attach the programs', () => pod.inside(() => programs.attach(podInterfaceOf(place, made))));
-  steps.take('complete the record', () =>
-    records.write({
-      ...record,
-      state: 'attached',
-      attached: { ...made, netnsCookie: pod.cookie?.toString() },
-    }),
-  );
+  steps.take('complete the record', () => records.write({ ...record, state: 'attached', attached: made }));
   return { ...made, netnsCookie: pod.cookie };
 }
 

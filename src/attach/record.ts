@@ -13,8 +13,8 @@ import {
 import { join } from 'node:path';
 import { because, messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
-import type { Attached } from './attachment.ts';
-import { readRecord, type SpecText } from './recordText.ts';
+import { type Attached, type AttachmentSpec, hostLinkName } from './attachment.ts';
+import { readRecord, type SpecText, writeSpec } from './recordText.ts';
 
 /** The state of a device before it was lent to a pod. */
 export interface OriginalDevice {
@@ -60,15 +60,12 @@ export interface AttachmentRecord {
   readonly hostLink?: string | undefined;
   /** When it was written: ISO 8601. */
   readonly time: string;
-  /** In the state `attached`. */
-  readonly attached?: AttachedText | undefined;
+  /** Of the pod's namespace, in decimal; `undefined` before Linux 5.14. */
+  readonly netnsCookie?: string | undefined;
+  /** What was made, in the state `attached`. */
+  readonly attached?: Pick<Attached, 'host' | 'pod'> | undefined;
   /** Only for a NIC. */
   readonly original?: OriginalDevice | undefined;
-}
-
-/** {@link Attached}, its cookie in decimal. */
-export interface AttachedText extends Omit<Attached, 'netnsCookie'> {
-  readonly netnsCookie: string | undefined;
 }
 
 export interface DamagedRecord {
@@ -173,6 +170,22 @@ function writeDurably(path: string, text: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** The record of an attachment that is about to be made. */
+export function newRecord(
+  spec: AttachmentSpec,
+  rest: Pick<AttachmentRecord, 'namespace' | 'netnsCookie' | 'original'>,
+): AttachmentRecord {
+  return {
+    version: 1,
+    state: 'attaching',
+    spec: writeSpec(spec),
+    time: new Date().toISOString(),
+    bootId: bootId(),
+    hostLink: spec.kind.kind === 'veth' ? hostLinkName(spec.id) : undefined,
+    ...rest,
+  };
 }
 
 /** Of the running kernel; another one knows nothing of what this one was told. */
