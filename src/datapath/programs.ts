@@ -1,7 +1,6 @@
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { withDescriptor } from '../ebpf/bpf.ts';
-import { FEATURES } from '../ebpf/features.ts';
 import { mapInfo, openMapById } from '../ebpf/map.ts';
 import { mapLayout } from '../ebpf/mapBtf.ts';
 import { type LoadedObject, loadObject, type WantedMap } from '../ebpf/object.ts';
@@ -88,10 +87,9 @@ export function loadDatapath(options: DatapathOptions): Upgrade {
 }
 
 function load(name: string, options: DatapathOptions, maps: MapSet): LoadedObject {
-  const constants = { set_retval: FEATURES.setRetval.supported() ? 1 : 0, ...options.constants };
   const object = loadObject(join(options.objects, `${name}.o`), {
     constants: Object.fromEntries(
-      Object.entries(constants).map(([member, value]) => [`tb_config.${member}`, value]),
+      Object.entries(options.constants ?? {}).map(([member, value]) => [`tb_config.${member}`, value]),
     ),
     maxEntries: options.maxEntries ?? {},
     types: { tb_eth0_egress: TC, tb_eth0_ingress: TC, tb_lo: TC },
