@@ -1,7 +1,8 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Log } from '../log.ts';
 
-const RESOLUTION_MS = 10;
+/** A finer one would wake an idle node a hundred times a second. */
+const RESOLUTION_MS = 100;
 
 /** Longer than this, and the BGP sessions and CNI calls of a node notice. */
 const WORTH_SAYING_SECONDS = 0.25;

@@ -1,0 +1,43 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { formatMetrics, METRICS_TYPE, type Metric } from './metrics.ts';
+
+/** What `GET /v1/<resource>` answers, by resource; each is computed when it is asked for. */
+export type Resources = Readonly<Record<string, (query: URLSearchParams) => unknown>>;
+
+/** Serves `GET /v1/<resource>` as JSON and `GET /metrics` to Prometheus. */
+export function apiHandler(resources: Resources, metrics: () => Metric[]) {
+  return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://agent');
+    if (request.method !== 'GET') {
+      reply(response, 405, json({ error: `expected GET (value ${request.method})` }));
+    } else if (pathname === '/metrics') {
+      reply(response, 200, formatMetrics(metrics()), METRICS_TYPE);
+    } else {
+      const name = /^\/v1\/([a-z/-]+)$/.exec(pathname)?.[1] ?? '';
+      const resource = Object.hasOwn(resources, name) ? resources[name] : undefined;
+      if (resource) reply(response, 200, json(resource(searchParams)));
+      else
+        reply(
+          response,
+          404,
+          json({ error: `no such resource, expected /metrics or one of ${list(resources)}` }),
+        );
+    }
+  };
+}
+
+function list(resources: Resources): string {
+  return Object.keys(resources)
+    .map((name) => `/v1/${name}`)
+    .join(', ');
+}
+
+function json(value: unknown): string {
+  const plain = (_: string, entry: unknown) => (typeof entry === 'bigint' ? entry.toString() : entry);
+  return `${JSON.stringify(value, plain)}\n`;
+}
+
+function reply(response: ServerResponse, status: number, body: string, type = 'application/json'): void {
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+  response.end(body);
+}

@@ -1,0 +1,112 @@
+import type { Ipam } from '../ipam/ipam.ts';
+import type { Log } from '../log.ts';
+import type { Change } from '../store/follow.ts';
+import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import type { AgentConfig } from './config.ts';
+import type { NodeFacts } from './detect.ts';
+import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
+import { segmentsOf } from './segments.ts';
+import { ServiceFeed } from './serviceFeed.ts';
+import type { ServiceTable } from './serviceTable.ts';
+import { settling } from './settling.ts';
+import type { StoreState } from './storeState.ts';
+
+/** Changes that come within this time are one. */
+const SERVICES_SETTLE_MS = 2;
+const STATUS_SETTLE_MS = 1_000;
+
+/** What could not be programmed is tried again after this. */
+const RETRY_MS = 5_000;
+
+export interface ClusterParts {
+  readonly config: AgentConfig;
+  readonly node: NodeFacts;
+  readonly ipam: Ipam;
+  readonly services: ServiceTable;
+  readonly store: StoreState;
+  readonly log: Log;
+}
+
+/** The node's part in the cluster: what the store says becomes true here, what is true here is said there. */
+export interface Cluster {
+  readonly feed: ServiceFeed;
+  /** To be called when addresses have come or gone. */
+  addressesChanged(): void;
+  stop(): Promise<void>;
+}
+
+export function joinCluster({ config, node, ipam, services, store, log }: ClusterParts): Cluster {
+  const feed = new ServiceFeed();
+  let network: NodeNetwork | undefined;
+  let retry: NodeJS.Timeout | undefined;
+
+  const program = settling(
+    SERVICES_SETTLE_MS,
+    () => {
+      if (!feed.complete) return;
+      const failed = services.update(feed.take());
+      if (failed.length > 0) {
+        feed.putBack(failed);
+        log.error('services cannot be programmed', { problems: services.problems() });
+        retry ??= setTimeout(() => {
+          retry = undefined;
+          program.soon();
+        }, RETRY_MS);
+      }
+      services.reconcile();
+    },
+    (error) => log.error('services cannot be programmed', { error }),
+  );
+
+  const publish = settling(
+    STATUS_SETTLE_MS,
+    () => publishStatus(store.store, node.name, networkStatus(node, ipam.usage())),
+    (error) => log.warning('the status of the node cannot be written', { error }),
+  );
+
+  const assign = settling(
+    0,
+    async () => {
+      await ipam.assign(segmentsOf(network, config.segments));
+      publish.soon();
+    },
+    (error) => log.error('segments cannot be assigned', { error }),
+  );
+
+  store.follow('Service', (change) => {
+    feed.onService(change);
+    program.soon();
+  });
+  store.follow('EndpointSlice', (change) => {
+    feed.onSlice(change);
+    program.soon();
+  });
+  store.follow('NodeNetwork', (change) => {
+    if (change.type === 'interrupted') return;
+    network = latest(network, change, node.name);
+    assign.soon();
+  });
+  registerNode(store.store, node, log).catch((error: unknown) => {
+    log.warning('the node cannot be registered', { error });
+  });
+
+  return {
+    feed,
+    addressesChanged: publish.soon,
+    async stop() {
+      clearTimeout(retry);
+      await store.stop();
+      await Promise.all([program.stop(), assign.stop(), publish.stop()]);
+    },
+  };
+}
+
+function latest(
+  known: NodeNetwork | undefined,
+  change: Exclude<Change<NodeNetwork>, { type: 'interrupted' }>,
+  name: string,
+): NodeNetwork | undefined {
+  if (change.type === 'replaced') return change.objects.find(({ metadata }) => metadata.name === name);
+  if (change.object.metadata.name !== name) return known;
+  return change.type === 'applied' ? change.object : undefined;
+}

@@ -1,0 +1,88 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { RecordStore } from '../attach/record.ts';
+import { pinDirectory } from '../datapath/directory.ts';
+import { FlowCollector } from '../datapath/flows.ts';
+import { listNamespace } from '../datapath/namespaces.ts';
+import { type DatapathPodPrograms, datapathPodPrograms } from '../datapath/podPrograms.ts';
+import { loadDatapath } from '../datapath/programs.ts';
+import { openServiceMaps } from '../datapath/serviceMaps.ts';
+import type { Log } from '../log.ts';
+import { namespaceCookie } from '../netlink/namespace.ts';
+import type { AgentConfig } from './config.ts';
+import type { NodeFacts } from './detect.ts';
+import { ServiceTable } from './serviceTable.ts';
+import { endUdpSockets } from './udpSockets.ts';
+
+/** The programs and maps of this node, as far as the agent works with them. */
+export interface Datapath {
+  readonly services: ServiceTable;
+  readonly flows: FlowCollector;
+  readonly pods: DatapathPodPrograms;
+  /** Lets go of the descriptors; what is pinned and attached serves on. */
+  close(): void;
+}
+
+export interface DatapathParts {
+  readonly config: AgentConfig;
+  readonly node: NodeFacts;
+  readonly records: RecordStore;
+  readonly log: Log;
+}
+
+/**
+ * Loads the programs over those of an earlier run, gives them to the pods there are, and takes over the services
+ * that the maps hold. Connections go on through all of it.
+ *
+ * @throws {LoadError} If a program does not load; then those of the earlier run serve on.
+ */
+export function startDatapath({ config, node, records, log }: DatapathParts): Datapath {
+  const { bpfDir, services: mode } = config;
+  const upgrade = loadDatapath({ bpfDir, objects: objectsDirectory(config), cgroup: node.cgroup, log });
+  const pods = datapathPodPrograms({ bpfDir, mode, records });
+  try {
+    listOwnNamespace(bpfDir, node, mode.socket);
+    for (const { id, reason } of pods.replaceAll()) {
+      log.error('a pod keeps the programs of an earlier agent', { id, reason });
+    }
+    upgrade.settle();
+  } finally {
+    upgrade[Symbol.dispose]();
+  }
+  const maps = openServiceMaps(pinDirectory(bpfDir).maps);
+  const services = new ServiceTable({
+    maps,
+    nodeName: node.name,
+    now: () => performance.now() / 1000,
+    retired: (places) => endUdpSockets(places, records, log),
+  });
+  const flows = new FlowCollector(bpfDir, log);
+  flows.start();
+  return {
+    services,
+    flows,
+    pods,
+    close() {
+      flows[Symbol.dispose]();
+      maps[Symbol.dispose]();
+    },
+  };
+}
+
+/** The node's own processes are served at the socket; its packets are not ours. */
+function listOwnNamespace(bpfDir: string, { ips }: NodeFacts, socket: boolean): void {
+  const cookie = namespaceCookie();
+  if (cookie !== undefined) listNamespace(bpfDir, cookie, { socket, packet: false }, ips);
+}
+
+/** `dist/bpf`, beside `dist/tombolo` or two levels above the sources. */
+function objectsDirectory({ bpfObjects }: AgentConfig): string {
+  if (bpfObjects !== undefined) return bpfObjects;
+  const program = dirname(process.argv[1] ?? '');
+  const candidates = [join(program, 'bpf'), join(program, '../../dist/bpf'), '/usr/lib/tombolo/bpf'];
+  const found = candidates.find((candidate) => existsSync(candidate));
+  if (found) return found;
+  throw new Error(
+    `Cannot find the compiled eBPF objects: set bpfObjects (looked in ${candidates.join(', ')})`,
+  );
+}

@@ -1,0 +1,50 @@
+import { readFill, readReasons } from '../datapath/metrics.ts';
+import type { Datapath } from './datapath.ts';
+import type { Metric } from './metrics.ts';
+
+/** What the programs have counted, and how full their maps are. */
+export function datapathMetrics(bpfDir: string, { services, flows }: Datapath): Metric[] {
+  const fill = readFill(bpfDir);
+  const { expired: _, lonely: __, direct: ___, ...states } = flows.counts;
+  return [
+    {
+      name: 'tombolo_datapath_events_total',
+      help: 'Packets and socket calls that met a reason: drop, deny or event.',
+      type: 'counter',
+      samples: readReasons(bpfDir).map(({ reason, kind, count }) => ({
+        labels: { reason, kind },
+        value: Number(count),
+      })),
+    },
+    {
+      name: 'tombolo_map_entries',
+      help: 'Entries of eBPF maps.',
+      type: 'gauge',
+      samples: fill.map(({ map, entries }) => ({ labels: { map }, value: entries })),
+    },
+    {
+      name: 'tombolo_map_max_entries',
+      help: 'What eBPF maps have room for.',
+      type: 'gauge',
+      samples: fill.map(({ map, maxEntries }) => ({ labels: { map }, value: maxEntries })),
+    },
+    {
+      name: 'tombolo_flows',
+      help: 'Tracked flows by state, when they were last counted.',
+      type: 'gauge',
+      samples: Object.entries(states).map(([state, value]) => ({ labels: { state }, value })),
+    },
+    {
+      name: 'tombolo_backend_sets',
+      help: 'Service ports that are programmed, by family.',
+      type: 'gauge',
+      samples: [{ value: [...services.sets()].length }],
+    },
+    {
+      name: 'tombolo_service_problems',
+      help: 'Reasons why services are not served as they are written.',
+      type: 'gauge',
+      samples: [{ value: services.problems().length }],
+    },
+  ];
+}

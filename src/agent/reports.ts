@@ -1,0 +1,99 @@
+/** What `GET /v1/<resource>` answers: the words between agent and CLI, and of anybody who scripts against them. */
+
+/** `/v1/status` */
+export interface StatusReport {
+  readonly node: string;
+  readonly nodeIPs: readonly string[];
+  readonly uplink: string | undefined;
+  readonly version: string;
+  readonly commit: string;
+  readonly pid: number;
+  /** RFC 3339. */
+  readonly startedAt: string;
+  readonly store: {
+    readonly location: string;
+    /** Whether everything has been listed at least once. */
+    readonly synced: boolean;
+    /** The latest reason why the store could not be reached, while that lasts. */
+    readonly interrupted: string | undefined;
+    readonly problems: readonly string[];
+  };
+  readonly datapath: {
+    readonly hooks: readonly ('socket' | 'packet')[];
+    readonly cgroup: string | undefined;
+    /** Services that cannot be served as they are, and why. */
+    readonly problems: readonly string[];
+  };
+  readonly services: number;
+  readonly endpoints: number;
+  readonly segments: readonly SegmentReport[];
+  /** Seconds for which the event loop was held up at most: lately, and ever. */
+  readonly stall: { readonly latest: number; readonly longest: number };
+}
+
+export interface SegmentReport {
+  readonly cidr: string;
+  readonly gateway: string | undefined;
+  readonly state: 'active' | 'releasing';
+  readonly generation: number;
+  readonly pool: string | undefined;
+  /** In decimal: IPv6 segments are larger than JSON's numbers. */
+  readonly capacity: string;
+  readonly used: number;
+  /** Released, and not to be given out yet. */
+  readonly resting: number;
+}
+
+/** `/v1/endpoints`: the pods attached to this node. */
+export interface EndpointReport {
+  readonly id: string;
+  readonly containerID: string;
+  readonly ifName: string;
+  readonly network: string;
+  readonly pod: string | undefined;
+  readonly kind: string;
+  readonly addresses: readonly string[];
+  readonly hostLink: string | undefined;
+  readonly netns: string;
+  readonly state: string;
+}
+
+/** `/v1/services`: what the datapath serves. */
+export interface ServiceReport {
+  readonly namespace: string;
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: string;
+  readonly frontends: readonly string[];
+  readonly backends: readonly { readonly address: string; readonly port: number; readonly state: string }[];
+  /** Seconds; 0: none. */
+  readonly affinity: number;
+}
+
+/** `/v1/ipam` */
+export interface IpamReport {
+  readonly segments: readonly SegmentReport[];
+  readonly allocations: readonly AllocationReport[];
+}
+
+export interface AllocationReport {
+  readonly addresses: readonly string[];
+  readonly containerID: string;
+  readonly ifName: string;
+  readonly network: string;
+  readonly pod: string | undefined;
+  /** RFC 3339. */
+  readonly since: string;
+}
+
+/** `/v1/flows?limit=1000` */
+export interface FlowReport {
+  readonly protocol: string;
+  /** `10.0.0.1:40000` */
+  readonly client: string;
+  readonly service: string;
+  readonly backend: string;
+  readonly state: string;
+  /** Since it began. */
+  readonly seconds: number;
+}

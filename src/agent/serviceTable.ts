@@ -1,0 +1,98 @@
+import type { Endpoint } from '../datapath/layout.ts';
+import type { ProgrammedSet } from '../datapath/programmedSet.ts';
+import type { ServiceMaps } from '../datapath/serviceMaps.ts';
+import type { Plan } from '../datapath/servicePlan.ts';
+import { type ServiceChange, ServicePlanner } from '../datapath/services.ts';
+import { type ServiceView, viewService } from '../datapath/serviceView.ts';
+import { messageOf } from '../errors.ts';
+import type { ServiceInput } from './serviceFeed.ts';
+
+export interface ServiceTableOptions {
+  readonly maps: Pick<ServiceMaps, 'apply' | 'read' | 'backendLimit'>;
+  readonly nodeName: string;
+  /** Seconds on a clock that does not go back. */
+  readonly now: () => number;
+  /** Told of places that serve no longer, so that flows to them can be let go. */
+  readonly retired: (places: readonly Endpoint[]) => void;
+}
+
+/** The services in the kernel's maps, kept as the store has them. */
+export class ServiceTable {
+  readonly #options: ServiceTableOptions;
+  readonly #planner: ServicePlanner;
+  readonly #problems = new Map<string, readonly string[]>();
+  #reconciled = false;
+
+  /** Takes over what an earlier run has left in the maps: it serves on, whatever the store says later. */
+  constructor(options: ServiceTableOptions) {
+    this.#options = options;
+    this.#planner = new ServicePlanner({ backendLimit: options.maps.backendLimit, now: options.now });
+    this.#carryOut(this.#planner.adopt(options.maps.read()));
+  }
+
+  /**
+   * Brings services up to date. One that cannot be programmed keeps none of the others from it.
+   *
+   * @returns Those that failed, to be tried again.
+   */
+  update(inputs: readonly ServiceInput[]): ServiceInput[] {
+    const changes = inputs.map((input) => ({ input, change: this.#changeOf(input) }));
+    try {
+      this.#carryOut(this.#planner.plan(changes.map(({ change }) => change)));
+      return [];
+    } catch {
+      return changes.flatMap(({ input, change }) => (this.#attempt(change) ? [] : [input]));
+    }
+  }
+
+  /** Removes what nobody has asked for since the start, once: call it when every service has been seen. */
+  reconcile(): void {
+    if (this.#reconciled) return;
+    this.#carryOut(this.#planner.reconcile());
+    this.#reconciled = true;
+  }
+
+  sets(): Iterable<ProgrammedSet> {
+    return this.#planner.sets();
+  }
+
+  /** What cannot be served, a line each: `default/web: …`. */
+  problems(): string[] {
+    return [...this.#problems].flatMap(([key, texts]) => texts.map((text) => `${key}: ${text}`));
+  }
+
+  #changeOf({ key, service, slices }: ServiceInput): ServiceChange {
+    const view = service && viewService(service, slices, this.#options.nodeName);
+    this.#note(key, view);
+    return { key, view };
+  }
+
+  #attempt(change: ServiceChange): boolean {
+    try {
+      this.#carryOut(this.#planner.plan([change]));
+      return true;
+    } catch (error) {
+      this.#problems.set(change.key, [messageOf(error)]);
+      return false;
+    }
+  }
+
+  #carryOut(plan: Plan): void {
+    try {
+      this.#options.maps.apply(plan);
+    } catch (error) {
+      this.#planner.rollback();
+      throw error;
+    }
+    for (const { set, text } of plan.problems) {
+      const key = set.replace(/:.*$/, '');
+      this.#problems.set(key, [...(this.#problems.get(key) ?? []), text]);
+    }
+    if (plan.retired.length > 0) this.#options.retired(plan.retired);
+  }
+
+  #note(key: string, view: ServiceView | undefined): void {
+    if (view === undefined || view.problems.length === 0) this.#problems.delete(key);
+    else this.#problems.set(key, view.problems);
+  }
+}
