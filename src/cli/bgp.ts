@@ -10,6 +10,8 @@ import {
   parseFamily,
 } from '../bgp/wire/family.ts';
 import { messageOf } from '../errors.ts';
+import { bgpNeighborsCommand } from './bgpNeighbors.ts';
+import { bgpRunCommand } from './bgpRun.ts';
 
 interface DecodeFlags {
   asn4: 'yes' | 'no';
@@ -41,6 +43,7 @@ export function bgpCommand(): Command {
     )
     .option('--reencode', 'print the message that would be sent for what was understood, as hex')
     .action(decode);
+  bgp.addCommand(bgpRunCommand()).addCommand(bgpNeighborsCommand());
   return bgp;
 }
 

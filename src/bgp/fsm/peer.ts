@@ -44,8 +44,8 @@ export type PeerEvent =
   | { readonly type: 'enable' }
   /** Ends everything, with this NOTIFICATION or without a word. */
   | { readonly type: 'disable'; readonly notification: Notification | undefined }
-  /** Ends what there is and begins anew, forgetting earlier errors. */
-  | { readonly type: 'reset'; readonly notification: Notification | undefined }
+  /** Ends what there is, forgets earlier errors, and begins anew after `pause` ms; until then nobody is let in. */
+  | { readonly type: 'reset'; readonly notification: Notification; readonly pause: number }
   /** The peer has connected to us. The connection gets the id in the answering `adopt` effect. */
   | { readonly type: 'accepted' }
   | { readonly type: 'tick' }
@@ -146,8 +146,8 @@ class Run {
         break;
       case 'reset':
         this.#stopAll(event.notification);
-        this.peer = { ...this.peer, backoff: noBackoff, dampedUntil: Number.NEGATIVE_INFINITY };
-        this.#delay = event.notification === undefined ? 0 : RESUME_DELAY;
+        this.peer = { ...this.peer, backoff: noBackoff, dampedUntil: this.#at.now + event.pause };
+        this.#delay = event.pause;
         break;
       case 'accepted':
         this.#accept();

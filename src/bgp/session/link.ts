@@ -1,0 +1,28 @@
+import { networkInterfaces } from 'node:os';
+import { type IP, type IPv4, type IPv6, isIPv4, parseIPv4, parseIPv6 } from '../../address/ip.ts';
+
+/** The device a session goes through, and its addresses that peers may use as next hops. */
+export interface Link {
+  readonly device?: string;
+  readonly ipv4?: IPv4;
+  readonly ipv6?: IPv6;
+}
+
+/** The device that carries `address`, in the network namespace of this thread. */
+export function linkOf(address: IP): Link {
+  for (const [device, entries = []] of Object.entries(networkInterfaces())) {
+    const mine = entries.map(({ address: text, family }) =>
+      family === 'IPv4' ? parseIPv4(text) : parseIPv6(text.replace(/%.*$/, '')),
+    );
+    if (!mine.includes(address as never)) continue;
+    const ipv4 = mine.find(isIPv4);
+    const ipv6 = mine.find((one): one is IPv6 => !isIPv4(one) && !isLinkLocal(one));
+    return { device, ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }) };
+  }
+  return {};
+}
+
+/** fe80::/10. */
+export function isLinkLocal(address: IP): boolean {
+  return !isIPv4(address) && address >> 118n === 0x3fan;
+}

@@ -1,0 +1,402 @@
+import { unreachable } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import { changedFields, changesBetween } from '../config/diff.ts';
+import type { NeighbourConfig } from '../config/router.ts';
+import type { DownReason, StateName } from '../fsm/connection.ts';
+import {
+  disabledPeer,
+  foremost,
+  type Peer,
+  type PeerEffect,
+  type PeerEvent,
+  type PeerOptions,
+  peerDeadline,
+  stepPeer,
+} from '../fsm/peer.ts';
+import type { Clock, Rib } from '../rib/rib.ts';
+import type { MessageError } from '../wire/error.ts';
+import { type AfiSafi, familyName } from '../wire/family.ts';
+import type { MessageType } from '../wire/frame.ts';
+import { encodeMessage, KEEPALIVE } from '../wire/message.ts';
+import {
+  CEASE_SUBCODE,
+  cease,
+  decodeNotification,
+  describeNotification,
+  hardReset,
+  type Notification,
+} from '../wire/notification.ts';
+import { decodeOpen, type Open } from '../wire/open.ts';
+import { type Agreement, agree, offer, type Speaker, summaryOf } from './negotiate.ts';
+import { retentionAfter } from './retention.ts';
+import { Session } from './session.ts';
+import type { Transport, TransportEvents } from './transport.ts';
+
+/** What a neighbour needs of the world. */
+export interface Surroundings {
+  readonly clock: Clock;
+  random(): number;
+  readonly rib: Rib;
+  readonly log: Log;
+  speaker(): Speaker;
+  /** A connection to the neighbour, being dialled. @throws {Error} If there cannot be one. */
+  dial(neighbour: NeighbourConfig, events: TransportEvents): Transport;
+  /** Something an operator may want to know of. */
+  report(event: NeighbourEvent): void;
+}
+
+export type NeighbourEvent =
+  | { readonly type: 'established'; readonly neighbour: string; readonly agreement: Agreement }
+  | { readonly type: 'down'; readonly neighbour: string; readonly reason: DownReason }
+  | { readonly type: 'endOfRib'; readonly neighbour: string; readonly family: AfiSafi }
+  | {
+      readonly type: 'prefixLimit';
+      readonly neighbour: string;
+      readonly family: AfiSafi;
+      readonly count: number;
+      readonly mark: 'warning' | 'exceeded';
+    }
+  /** The neighbour has no connection left, if it ever had one. */
+  | { readonly type: 'idle'; readonly neighbour: string };
+
+/** How a session, or an attempt at one, ended. */
+export interface LastReset {
+  readonly reason: DownReason;
+  /** In the clock's time. */
+  readonly at: number;
+  /** Of a connection that ended before it was a session: what was wrong with it. */
+  readonly detail?: string;
+}
+
+/** A neighbour stays away this long, in ms, after it has sent too many prefixes. */
+const PREFIX_LIMIT_PAUSE = 60_000;
+
+/** One connection as the neighbour sees it. */
+interface Link {
+  readonly transport: Transport;
+  sent: Open | undefined;
+  agreement: Agreement | undefined;
+}
+
+/** A neighbour at work: feeds its state machine with what sockets and the clock say, and does what it decides. */
+export class Neighbour {
+  config: NeighbourConfig;
+  readonly counters = { established: 0, received: counters(), sent: counters() };
+  lastReset: LastReset | undefined;
+  /** When the session came up, or the last one ended. */
+  since: number;
+  session: Session | undefined;
+
+  readonly #around: Surroundings;
+  readonly #links = new Map<number, Link>();
+  #peer: Peer = disabledPeer;
+  #incoming: ((events: TransportEvents) => Transport) | undefined;
+  #detail: string | undefined;
+  #timer: { readonly at: number; readonly cancel: () => void } | undefined;
+  readonly #events: PeerEvent[] = [];
+  #stepping = false;
+
+  constructor(config: NeighbourConfig, around: Surroundings) {
+    this.config = config;
+    this.#around = around;
+    this.since = around.clock.now();
+  }
+
+  get state(): StateName {
+    return foremost(this.#peer)?.state.name ?? 'Idle';
+  }
+
+  get peer(): Peer {
+    return this.#peer;
+  }
+
+  start(): void {
+    if (this.config.shutdown === undefined) this.#feed({ type: 'enable' });
+  }
+
+  /**
+   * Ends the session. With a NOTIFICATION the peer forgets our routes at once, without one it keeps them for a
+   * graceful restart.
+   */
+  stop(notification: Notification | undefined): void {
+    this.#feed({ type: 'disable', notification: notification && this.#final(notification) });
+  }
+
+  /** Ends the session and begins anew. */
+  reset(notification: Notification, pause = 0): void {
+    this.#feed({ type: 'reset', notification, pause });
+  }
+
+  /** The peer has connected. `open` makes the connection ours; if it is not called the socket is not wanted. */
+  accept(open: (events: TransportEvents) => Transport): boolean {
+    this.#incoming = open;
+    this.#feed({ type: 'accepted' });
+    const taken = this.#incoming === undefined;
+    this.#incoming = undefined;
+    return taken;
+  }
+
+  /** Takes a new configuration, and resets the session only if it must. */
+  configure(config: NeighbourConfig): void {
+    const before = this.config;
+    const changes = changesBetween(before, config);
+    this.config = config;
+    if (changes.includes('policy')) this.session?.configure(config.policy);
+    const dialsAnew = before.passive !== config.passive && this.session === undefined;
+    if (!changes.includes('reset') && !dialsAnew) return;
+    const fields = changedFields(before, config).join(', ');
+    this.#around.log.info('neighbour is reset for its configuration', { neighbour: config.name, fields });
+    if (config.shutdown !== undefined) {
+      this.stop(cease(CEASE_SUBCODE.administrativeShutdown, config.shutdown));
+    } else if (!this.#peer.enabled) this.start();
+    else this.#feed({ type: 'reset', notification: cease(CEASE_SUBCODE.configurationChange), pause: 0 });
+  }
+
+  /** Asks the peer to send its routes again. @returns Whether it can. */
+  refresh(family: AfiSafi): boolean {
+    return this.session?.requestRefresh(family) ?? false;
+  }
+
+  /** Every transport there is, for a new key. */
+  transports(): Transport[] {
+    return [...this.#links.values()].map(({ transport }) => transport);
+  }
+
+  #feed(event: PeerEvent): void {
+    this.#events.push(event);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    try {
+      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) {
+        const at = { now: this.#around.clock.now(), random: this.#around.random() };
+        const { peer, effects } = stepPeer(this.#peer, next, at, this.#options());
+        this.#peer = peer;
+        for (const effect of effects) this.#perform(effect);
+      }
+    } finally {
+      this.#stepping = false;
+    }
+    this.#arm();
+    if (this.#peer.connections.length === 0)
+      this.#around.report({ type: 'idle', neighbour: this.config.name });
+  }
+
+  #options(): PeerOptions {
+    const { config } = this;
+    return {
+      connectRetryTime: config.connectRetryTime * 1000,
+      passive: config.passive,
+      delayOpenTime: config.delayOpenTime * 1000,
+      ...(config.keepaliveTime !== undefined && { keepaliveTime: config.keepaliveTime * 1000 }),
+      ...(config.sendHoldTime !== undefined && { sendHoldTime: config.sendHoldTime * 1000 }),
+      local: { identifier: this.#around.speaker().identifier, asn: config.localAs },
+    };
+  }
+
+  #perform(effect: PeerEffect): void {
+    switch (effect.type) {
+      case 'refuse':
+        break;
+      case 'adopt':
+        this.#adopt(effect.id);
+        break;
+      case 'connect':
+        this.#dial(effect.id);
+        break;
+      case 'sendOpen':
+        this.#sendOpen(effect.id);
+        break;
+      case 'sendKeepalive':
+        this.#send(effect.id, 'KEEPALIVE', KEEPALIVE);
+        break;
+      case 'sendNotification':
+        this.#send(effect.id, 'NOTIFICATION', encodeMessage(effect.notification));
+        break;
+      case 'close':
+        this.#links.get(effect.id)?.transport.close(effect.how);
+        this.#links.delete(effect.id);
+        break;
+      case 'established':
+        this.#established(effect.id);
+        break;
+      case 'down':
+        this.#down(effect.id, effect.reason, effect.wasEstablished);
+        break;
+      default:
+        unreachable(effect);
+    }
+  }
+
+  #adopt(id: number): void {
+    const open = this.#incoming;
+    if (open === undefined) return;
+    this.#incoming = undefined;
+    this.#links.set(id, { transport: open(this.#eventsOf(id)), sent: undefined, agreement: undefined });
+  }
+
+  #dial(id: number): void {
+    try {
+      const transport = this.#around.dial(this.config, this.#eventsOf(id));
+      this.#links.set(id, { transport, sent: undefined, agreement: undefined });
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      this.#around.log.warning('cannot dial', { neighbour: this.config.name, error });
+      this.#feed({ type: 'on', id, event: { type: 'disconnected', error: text } });
+    }
+  }
+
+  #sendOpen(id: number): void {
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    link.sent = offer(this.config, this.#around.speaker());
+    this.#send(id, 'OPEN', encodeMessage(link.sent));
+  }
+
+  #send(id: number, type: MessageType, bytes: Buffer): void {
+    this.counters.sent[type]++;
+    this.#links.get(id)?.transport.writeUrgent(bytes);
+  }
+
+  #eventsOf(id: number): TransportEvents {
+    return {
+      connected: () => this.#feed({ type: 'on', id, event: { type: 'connected' } }),
+      message: (message, type) => this.#receive(id, message, type),
+      broken: (error) => this.#malformed(id, error),
+      settled: () => {
+        if (this.session?.id === id && this.session.heard()) {
+          this.#feed({ type: 'on', id, event: { type: 'update' } });
+        }
+      },
+      sent: () => this.#feed({ type: 'on', id, event: { type: 'sent' } }),
+      room: () => {
+        if (this.session?.id === id) this.session.drained();
+      },
+      closed: (error) => this.#feed({ type: 'on', id, event: { type: 'disconnected', error } }),
+    };
+  }
+
+  /** @throws {MessageError} Of the message, for `broken`. */
+  #receive(id: number, message: Buffer, type: MessageType): void {
+    this.counters.received[type]++;
+    if (type === 'OPEN') this.#receiveOpen(id, decodeOpen(message));
+    else if (type === 'KEEPALIVE') this.#feed({ type: 'on', id, event: { type: 'keepalive' } });
+    else if (type === 'NOTIFICATION') {
+      const notification = decodeNotification(message);
+      this.#feed({ type: 'on', id, event: { type: 'notification', notification } });
+    } else if (this.session?.id !== id) this.#feed({ type: 'on', id, event: { type: 'update' } });
+    else if (type === 'UPDATE') this.session.update(message);
+    else this.session.routeRefresh(message);
+  }
+
+  #receiveOpen(id: number, received: Open): void {
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    const sent = link.sent ?? offer(this.config, this.#around.speaker());
+    link.agreement = agree(this.config, sent, received);
+    this.#feed({ type: 'open', id, open: summaryOf(link.agreement) });
+  }
+
+  #malformed(id: number, error: MessageError): void {
+    this.#detail = error.message;
+    const { code, subcode, data } = error;
+    const notification: Notification = { type: 'NOTIFICATION', code, subcode, data };
+    this.#feed({ type: 'on', id, event: { type: 'malformed', notification } });
+  }
+
+  #established(id: number): void {
+    const link = this.#links.get(id);
+    if (link?.agreement === undefined) return;
+    const { clock, rib, log } = this.#around;
+    this.since = clock.now();
+    this.counters.established++;
+    link.transport.maxMessageSize = link.agreement.maxMessageSize;
+    this.session = new Session(id, this.config, link.agreement, link.transport, {
+      rib,
+      log,
+      now: () => clock.now(),
+      counters: this.counters,
+      limit: (family, count, mark) => this.#prefixLimit(family, count, mark),
+      endOfRib: (family) => this.#around.report({ type: 'endOfRib', neighbour: this.config.name, family }),
+    });
+    this.#around.report({ type: 'established', neighbour: this.config.name, agreement: link.agreement });
+  }
+
+  #down(id: number, reason: DownReason, wasEstablished: boolean): void {
+    const { clock, report } = this.#around;
+    const detail = this.#detail;
+    this.#detail = undefined;
+    // A dial that finds nobody says less than how the last session ended.
+    if (wasEstablished || reason.type !== 'connectionLost' || this.lastReset === undefined) {
+      this.lastReset = { reason, at: clock.now(), ...(detail !== undefined && { detail }) };
+    }
+    if (!wasEstablished || this.session?.id !== id) return;
+    this.session.down(retentionAfter(reason, this.session.agreement));
+    this.session = undefined;
+    this.since = clock.now();
+    report({ type: 'down', neighbour: this.config.name, reason });
+  }
+
+  #prefixLimit(family: AfiSafi, count: number, mark: 'warning' | 'exceeded'): void {
+    const { name, prefixLimitAction } = this.config;
+    this.#around.report({ type: 'prefixLimit', neighbour: name, family, count, mark });
+    if (mark === 'warning' || prefixLimitAction === 'warn') return;
+    this.#detail = `${count} prefixes of ${familyName(family)} are more than allowed`;
+    // RFC 4486 §4: AFI, SAFI and the limit.
+    const data = Buffer.alloc(7);
+    data.writeUInt16BE(family >> 8, 0);
+    data.writeUInt8(family & 255, 2);
+    data.writeUInt32BE(this.config.policy.prefixLimit?.limit ?? 0, 3);
+    const notification = { ...cease(CEASE_SUBCODE.maximumPrefixes), data };
+    this.#feed({ type: 'reset', notification: this.#final(notification), pause: PREFIX_LIMIT_PAUSE });
+  }
+
+  /** A NOTIFICATION after which the peer must not wait for us, whatever was agreed about restarts (RFC 8538). */
+  #final(notification: Notification): Notification {
+    return this.session?.agreement.restart?.notification ? hardReset(notification) : notification;
+  }
+
+  /**
+   * One timer, moved only to an earlier time: a hold timer that every message puts off costs nothing. What
+   * the peer has sent meanwhile is read before time is held against it.
+   */
+  #arm(): void {
+    const at = peerDeadline(this.#peer);
+    if (at === undefined || (this.#timer && this.#timer.at <= at)) return;
+    this.#timer?.cancel();
+    const { clock } = this.#around;
+    const cancel = clock.after(Math.max(0, at - clock.now()), () => clock.soon(() => this.#tick()));
+    this.#timer = { at, cancel };
+  }
+
+  #tick(): void {
+    this.#timer = undefined;
+    for (const [id, { transport }] of this.#links) {
+      if (transport.unread) this.#feed({ type: 'on', id, event: { type: 'update' } });
+    }
+    this.#feed({ type: 'tick' });
+  }
+}
+
+export type Counters = Record<MessageType, number>;
+
+function counters(): Counters {
+  return { OPEN: 0, UPDATE: 0, NOTIFICATION: 0, KEEPALIVE: 0, 'ROUTE-REFRESH': 0 };
+}
+
+/** How a session ended, in one line with its direction. */
+export function describeReset(reason: DownReason): string {
+  switch (reason.type) {
+    case 'notificationSent':
+      return `sent ${describeNotification(reason.notification)}`;
+    case 'notificationReceived':
+      return `received ${describeNotification(reason.notification)}`;
+    case 'connectionLost':
+      return `connection lost: ${reason.error}`;
+    case 'sendHoldTimerExpired':
+      return 'send hold timer expired: the peer took no bytes';
+    case 'superseded':
+      return 'the peer restarted and came back on a new connection';
+    case 'left':
+      return 'left without a word, for a graceful restart';
+  }
+}

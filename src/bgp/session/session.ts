@@ -1,0 +1,190 @@
+import type { IP } from '../../address/ip.ts';
+import type { Log } from '../../log.ts';
+import type { NeighbourConfig } from '../config/router.ts';
+import type { PeerPolicy } from '../policy/policy.ts';
+import type { Retention, RibPeer, RibSession } from '../rib/peer.ts';
+import type { Rib } from '../rib/rib.ts';
+import { MessageError } from '../wire/error.ts';
+import type { AfiSafi } from '../wire/family.ts';
+import { encodeMessage } from '../wire/message.ts';
+import { UPDATE_ERROR } from '../wire/notification.ts';
+import { decodeRouteRefresh, REFRESH_BEGIN, REFRESH_END, REFRESH_REQUEST } from '../wire/refresh.ts';
+import { scanUpdate } from '../wire/scan.ts';
+import type { UpdateContext } from '../wire/update.ts';
+import { UpdateScan } from '../wire/updateScan.ts';
+import { linkOf } from './link.ts';
+import type { Agreement } from './negotiate.ts';
+import type { Counters } from './neighbour.ts';
+import type { Transport } from './transport.ts';
+
+export interface SessionSurroundings {
+  readonly rib: Rib;
+  readonly log: Log;
+  now(): number;
+  readonly counters: { readonly sent: Counters };
+  limit(family: AfiSafi, count: number, mark: 'warning' | 'exceeded'): void;
+  endOfRib(family: AfiSafi): void;
+}
+
+/** An UPDATE's errors are logged at most this often per session, in ms: a broken peer repeats them. */
+const COMPLAINT_PAUSE = 10_000;
+
+/** An established session: routes in both directions between the peer and the RIB. */
+export class Session {
+  /** The id of its connection. */
+  readonly id: number;
+  readonly agreement: Agreement;
+  readonly localAddress: IP;
+  /** UPDATEs that RFC 7606 had something to say about. */
+  malformedUpdates = 0;
+  readonly endOfRibs = new Set<AfiSafi>();
+
+  readonly #name: string;
+  readonly #transport: Transport;
+  readonly #around: SessionSurroundings;
+  readonly #rib: RibSession;
+  readonly #context: UpdateContext;
+  readonly #scan = new UpdateScan();
+  #heard = false;
+  #complainedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    id: number,
+    config: NeighbourConfig,
+    agreement: Agreement,
+    transport: Transport,
+    around: SessionSurroundings,
+  ) {
+    this.id = id;
+    this.agreement = agreement;
+    this.localAddress = transport.localAddress;
+    this.#name = config.name;
+    this.#transport = transport;
+    this.#around = around;
+    this.#context = contextOf(agreement);
+    this.#rib = around.rib.peerUp(ribPeer(config, agreement, this.localAddress), {
+      write: (bytes) => this.#write(bytes),
+      prefixLimit: (family, count, mark) => this.#prefixLimit(family, count, mark),
+    });
+  }
+
+  /** Whether the peer has said anything since the last call. */
+  heard(): boolean {
+    const heard = this.#heard;
+    this.#heard = false;
+    return heard;
+  }
+
+  /** @throws {MessageError} If RFC 7606 leaves nothing but to end the session. */
+  update(message: Buffer): void {
+    this.#heard = true;
+    const scan = scanUpdate(message, this.#context, this.#scan);
+    if (scan.action !== undefined) this.#complain(scan);
+    if (scan.endOfRib !== undefined) {
+      this.endOfRibs.add(scan.endOfRib);
+      this.#rib.endOfRib(scan.endOfRib);
+      this.#around.endOfRib(scan.endOfRib);
+    } else if (scan.withdrawn.length > 0 || scan.announced.length > 0) this.#rib.update(scan);
+  }
+
+  /** @throws {MessageError} 7/1. */
+  routeRefresh(message: Buffer): void {
+    this.#heard = true;
+    const { family, subtype } = decodeRouteRefresh(message);
+    const { enhancedRefresh, families } = this.agreement;
+    if (!families.some((one) => one.family === family)) return;
+    if (subtype === REFRESH_REQUEST || !enhancedRefresh) this.#rib.refresh(family, enhancedRefresh);
+    else if (subtype === REFRESH_BEGIN) this.#rib.beginRefresh(family);
+    else if (subtype === REFRESH_END) this.#rib.endRefresh(family);
+  }
+
+  /** Asks the peer for its routes. @returns Whether it has promised to answer (RFC 2918). */
+  requestRefresh(family: AfiSafi): boolean {
+    const { routeRefresh, families } = this.agreement;
+    if (!routeRefresh || !families.some((one) => one.family === family)) return false;
+    const message = encodeMessage({ type: 'ROUTE-REFRESH', family, subtype: REFRESH_REQUEST });
+    this.#around.counters.sent['ROUTE-REFRESH']++;
+    this.#transport.writeUrgent(message);
+    return true;
+  }
+
+  drained(): void {
+    this.#rib.drained();
+  }
+
+  configure(policy: PeerPolicy): void {
+    this.#rib.configure(policy);
+  }
+
+  down(retention: Retention): void {
+    this.#rib.down(retention);
+  }
+
+  #write(bytes: Uint8Array): boolean {
+    this.#around.counters.sent.UPDATE++;
+    return this.#transport.write(bytes);
+  }
+
+  /** The RIB is in the middle of an UPDATE when it says this: the session may end only after that. */
+  #prefixLimit(family: AfiSafi, count: number, mark: 'warning' | 'exceeded'): void {
+    queueMicrotask(() => this.#around.limit(family, count, mark));
+  }
+
+  #complain({ action, reasons, message }: UpdateScan): void {
+    this.malformedUpdates++;
+    const [worst] = reasons.filter((reason) => reason.action === action);
+    const now = this.#around.now();
+    if (now - this.#complainedAt >= COMPLAINT_PAUSE) {
+      this.#complainedAt = now;
+      this.#around.log.warning('malformed UPDATE', {
+        neighbour: this.#name,
+        action,
+        reason: worst?.message,
+        bytes: message.subarray(0, 256).toString('hex'),
+      });
+    }
+    // One session carries all families: RFC 7606 §2 lets it end where one of them cannot be switched off alone.
+    if (action === 'session-reset' || action === 'afi-safi-disable') {
+      const { subcode = 1, data, message: text = 'malformed', offset = 0 } = worst ?? {};
+      throw new MessageError(
+        { code: UPDATE_ERROR, subcode, ...(data && { data }) },
+        `Cannot take UPDATE: ${text}`,
+        offset,
+      );
+    }
+  }
+}
+
+function contextOf({ type, fourOctetAs, families }: Agreement): UpdateContext {
+  const having = (flag: 'addPathReceive' | 'extendedNextHop') =>
+    new Set(families.filter((one) => one[flag]).map(({ family }) => family));
+  return {
+    session: type,
+    asn4: fourOctetAs,
+    addPath: having('addPathReceive'),
+    extendedNextHop: having('extendedNextHop'),
+  };
+}
+
+function ribPeer(config: NeighbourConfig, agreement: Agreement, localAddress: IP): RibPeer {
+  const { device, ipv4, ipv6 } = linkOf(localAddress);
+  const through = config.interface ?? device;
+  return {
+    name: config.name,
+    type: agreement.type,
+    address: config.address,
+    localAddress,
+    ...(ipv4 !== undefined && { localAddress4: ipv4 }),
+    ...(ipv6 !== undefined && { localAddress6: ipv6 }),
+    remoteAs: agreement.remoteAs,
+    localAs: config.localAs,
+    identifier: agreement.identifier,
+    reflectorClient: config.reflectorClient && agreement.type === 'ibgp',
+    fourOctetAs: agreement.fourOctetAs,
+    maxMessageSize: agreement.maxMessageSize,
+    longLivedGracefulRestart: agreement.longLived,
+    families: agreement.families,
+    policy: config.policy,
+    ...(through !== undefined && { interface: through }),
+  };
+}
