@@ -380,14 +380,15 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
       const before = runtime.traces();
       await runtime.succeed('ADD', lost);
       await runtime.succeed('ADD', { ...kept, ifName: 'net1' });
-      await runtime.succeed('ADD', foreign, { config: { name: 'others' } });
+      const others = { config: { name: 'others', ipam: runtime.hostLocal('10.8.0.0/24') } };
+      await runtime.succeed('ADD', foreign, others);
       await runtime.succeed('GC', undefined, {
         config: { 'cni.dev/valid-attachments': [{ containerID: kept.id, ifname: 'eth0' }] },
       });
       assert.deepEqual(runtime.held(), ['10.9.0.2']);
       assert.ok(runtime.node.pings('10.9.0.2'));
       assert.equal((runtime.traces().records as string[]).length, 2);
-      await runtime.succeed('DEL', foreign, { config: { name: 'others' } });
+      await runtime.succeed('DEL', foreign, others);
       assert.deepEqual(runtime.traces(), before);
       await runtime.succeed('GC', undefined, { config: { 'cni.dev/attachments': [] } });
       assert.deepEqual(runtime.held(), []);

@@ -134,7 +134,10 @@ export class Runtime {
     return {
       links: lines('-o link').map((line) => line.split(':')[1]?.trim()),
       addresses: lines('-o -br address'),
-      routes: [...lines('-4 route show table all'), ...lines('-6 route show table all')],
+      // The kernel's own of each link come a moment after it and go with it.
+      routes: [...lines('-4 route show table all'), ...lines('-6 route show table all')].filter(
+        (route) => !/fe80::|ff00::/.test(route),
+      ),
       neighbours: lines('neigh show nud permanent'),
       records: files(join(this.directory, 'state', 'attachments')),
       addressesHeld: this.held(),
