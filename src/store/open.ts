@@ -12,6 +12,11 @@ export async function openStore(location: string, options: DirectoryOptions = {}
     const { openDirectoryStore } = await import('./directory/directory.ts');
     return openDirectoryStore(place, options);
   }
+  if (kind === 'kubernetes') {
+    const { findConnection } = await import('./kubernetes/kubeconfig.ts');
+    const { openKubernetesStore } = await import('./kubernetes/kubernetes.ts');
+    return openKubernetesStore(findConnection(place || undefined), options.report);
+  }
   throw new StoreError(
     'Invalid',
     `Cannot open store: expected directory:PATH or kubernetes[:KUBECONFIG] (value ${JSON.stringify(location)})`,

@@ -1,0 +1,257 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { isDeepStrictEqual } from 'node:util';
+import { definitionOf, KIND_NAMES, type Kind } from '../kinds/registry.ts';
+import { isRecord } from '../schema.ts';
+
+interface Stored {
+  apiVersion: string;
+  kind: string;
+  metadata: Record<string, unknown> & { name: string; namespace?: string };
+  status?: unknown;
+  [field: string]: unknown;
+}
+
+interface Happened {
+  revision: number;
+  kind: Kind;
+  type: 'ADDED' | 'MODIFIED' | 'DELETED';
+  object: Stored;
+}
+
+/** A fault to be met by the next request that `matches`. */
+export interface Fault {
+  matches(request: { method: string; path: string }): boolean;
+  /** `drop`: the connection is cut; `lose`: it is cut once the request has been carried out. */
+  readonly kind: 'drop' | 'lose';
+}
+
+/**
+ * The storage side of the Kubernetes API in one process, strict where a real server is strict: compare-and-swap,
+ * paging, watches with bookmarks that end in 410 once history is gone, status apart from the rest. For tests, and
+ * for faults that a real server will not produce on demand.
+ */
+export class StrictApiServer {
+  /** Small, so that tests turn pages. */
+  pageSize = 3;
+  readonly #server: Server;
+  readonly #objects = new Map<string, Stored>();
+  readonly #watches = new Set<() => void>();
+  #history: Happened[] = [];
+  #revision = 1000;
+  #oldest = 1000;
+  #fault: Fault | undefined;
+
+  private constructor() {
+    this.#server = createServer((request, response) => {
+      this.#serve(request, response).catch((error: unknown) => {
+        if (error instanceof Refused) this.#refuse(response, error);
+        else response.destroy(error instanceof Error ? error : undefined);
+      });
+    });
+  }
+
+  static async start(): Promise<StrictApiServer> {
+    const server = new StrictApiServer();
+    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
+    return server;
+  }
+
+  get url(): URL {
+    return new URL(`http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`);
+  }
+
+  failNext(fault: Fault): void {
+    this.#fault = fault;
+  }
+
+  /** Forgets all history: every watch from before is told 410, as after etcd's compaction. */
+  compact(): void {
+    this.#history = [];
+    this.#oldest = this.#revision;
+  }
+
+  /** Cuts every watch, as a proxy that restarts does. */
+  cut(): void {
+    this.#server.closeAllConnections();
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://server');
+    const method = request.method ?? 'GET';
+    const fault = this.#fault?.matches({ method, path: pathname }) ? this.#fault : undefined;
+    if (fault) this.#fault = undefined;
+    if (fault?.kind === 'drop') return void response.destroy();
+    const place = placeOf(pathname);
+    if (searchParams.get('watch') === 'true') return this.#watch(place, searchParams, request, response);
+    const answer = this.#answer(method, place, searchParams, await bodyOf(request));
+    if (fault?.kind === 'lose') return void response.destroy();
+    response.writeHead(method === 'POST' ? 201 : 200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(answer));
+  }
+
+  #answer(method: string, place: Place, query: URLSearchParams, body: unknown): unknown {
+    const key = `${place.kind} ${place.namespace ?? ''}/${place.name ?? ''}`;
+    const stored = this.#objects.get(key);
+    if (method === 'GET' && place.name === undefined) return this.#list(place, query);
+    if (method === 'POST') return this.#create(place, body as Stored);
+    if (!stored) throw new Refused(404, 'NotFound', `${place.plural} "${place.name}" not found`);
+    if (method === 'GET') return stored;
+    if (method === 'PUT') return this.#update(key, stored, body as Stored, place.subresource === 'status');
+    return this.#delete(key, stored, body);
+  }
+
+  #list({ kind, namespace }: Place, query: URLSearchParams): unknown {
+    const all = [...this.#objects]
+      .filter(([key]) => key.startsWith(`${kind} ${namespace === undefined ? '' : `${namespace}/`}`))
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, { apiVersion: _, kind: __, ...item }]) => item);
+    const start = Number(query.get('continue') ?? 0);
+    const end = start + Math.min(Number(query.get('limit') ?? this.pageSize), this.pageSize);
+    const metadata = {
+      resourceVersion: String(this.#revision),
+      ...(end < all.length && { continue: String(end) }),
+    };
+    return { kind: `${kind}List`, metadata, items: all.slice(start, end) };
+  }
+
+  #create({ kind, namespace }: Place, { status: _, ...object }: Stored): Stored {
+    const { apiVersion } = definitionOf(kind);
+    if (object.apiVersion !== apiVersion || object.kind !== kind || object.metadata.namespace !== namespace) {
+      throw new Refused(400, 'BadRequest', 'the object does not match the path');
+    }
+    if (object.metadata.resourceVersion !== undefined) {
+      throw new Refused(400, 'BadRequest', 'resourceVersion should not be set on objects to be created');
+    }
+    const key = `${kind} ${namespace ?? ''}/${object.metadata.name}`;
+    if (this.#objects.has(key)) {
+      throw new Refused(409, 'AlreadyExists', `${kind} "${object.metadata.name}" already exists`);
+    }
+    const given = { uid: randomUUID(), creationTimestamp: new Date().toISOString(), generation: 1 };
+    return this.#happen('ADDED', key, { ...object, metadata: { ...object.metadata, ...given } });
+  }
+
+  #update(key: string, stored: Stored, object: Stored, statusOnly: boolean): Stored {
+    const { resourceVersion, uid } = object.metadata;
+    if (
+      resourceVersion !== stored.metadata.resourceVersion ||
+      (uid ?? stored.metadata.uid) !== stored.metadata.uid
+    ) {
+      throw new Refused(409, 'Conflict', `the object has been modified (${stored.metadata.name})`);
+    }
+    if (statusOnly) return this.#happen('MODIFIED', key, { ...stored, status: object.status });
+    const { status: _, ...rest } = object;
+    const next: Stored = { ...rest, ...(stored.status !== undefined && { status: stored.status }) };
+    const { generation, creationTimestamp } = stored.metadata;
+    const changed = !isDeepStrictEqual(next.spec, stored.spec);
+    const given = {
+      uid: stored.metadata.uid,
+      creationTimestamp,
+      generation: Number(generation) + (changed ? 1 : 0),
+    };
+    return this.#happen('MODIFIED', key, { ...next, metadata: { ...next.metadata, ...given } });
+  }
+
+  #delete(key: string, stored: Stored, body: unknown): unknown {
+    const wanted = isRecord(body) && isRecord(body.preconditions) ? body.preconditions : {};
+    for (const name of ['uid', 'resourceVersion']) {
+      if (wanted[name] !== undefined && wanted[name] !== stored.metadata[name]) {
+        throw new Refused(409, 'Conflict', `precondition failed: ${name}`);
+      }
+    }
+    this.#happen('DELETED', key, stored);
+    return { kind: 'Status', status: 'Success' };
+  }
+
+  #happen(type: Happened['type'], key: string, object: Stored): Stored {
+    const resourceVersion = String(++this.#revision);
+    const next: Stored = { ...object, metadata: { ...object.metadata, resourceVersion } };
+    if (type === 'DELETED') this.#objects.delete(key);
+    else this.#objects.set(key, next);
+    this.#history.push({ revision: this.#revision, kind: next.kind as Kind, type, object: next });
+    for (const wake of [...this.#watches]) wake();
+    return next;
+  }
+
+  #watch(place: Place, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): void {
+    let from = Number(query.get('resourceVersion'));
+    response.writeHead(200, { 'content-type': 'application/json' });
+    const send = (type: string, object: unknown) => response.write(`${JSON.stringify({ type, object })}\n`);
+    const end = () => {
+      this.#watches.delete(wake);
+      response.end();
+    };
+    const wake = () => {
+      if (from < this.#oldest) {
+        send('ERROR', {
+          kind: 'Status',
+          code: 410,
+          reason: 'Expired',
+          message: `too old resource version: ${from}`,
+        });
+        return end();
+      }
+      for (const { revision, kind, type, object } of this.#history) {
+        if (revision > from && kind === place.kind) send(type, object);
+      }
+      from = this.#revision;
+      if (query.get('allowWatchBookmarks') === 'true') {
+        send('BOOKMARK', { kind: place.kind, metadata: { resourceVersion: String(from) } });
+      }
+    };
+    this.#watches.add(wake);
+    request.on('close', end);
+    wake();
+  }
+
+  #refuse(response: ServerResponse, { code, reason, message }: Refused): void {
+    response.writeHead(code, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ kind: 'Status', status: 'Failure', reason, message, code }));
+  }
+}
+
+class Refused extends Error {
+  readonly code: number;
+  readonly reason: string;
+
+  constructor(code: number, reason: string, message: string) {
+    super(message);
+    this.code = code;
+    this.reason = reason;
+  }
+}
+
+interface Place {
+  kind: Kind;
+  plural: string;
+  namespace: string | undefined;
+  name: string | undefined;
+  subresource: string | undefined;
+}
+
+function placeOf(path: string): Place {
+  const match =
+    /^\/(?:api|apis)\/((?:[^/]+\/)?v1(?:alpha1)?)(?:\/namespaces\/([^/]+)(?=\/[a-z]+))?\/([a-z]+)(?:\/([^/]+))?(?:\/(status))?$/.exec(
+      path,
+    );
+  const [, apiVersion, namespace, plural = '', name, subresource] = match ?? [];
+  const kind = KIND_NAMES.find((kind) => {
+    const definition = definitionOf(kind);
+    return definition.plural === plural && definition.apiVersion === apiVersion;
+  });
+  if (!kind) throw new Refused(404, 'NotFound', `the server could not find the requested resource (${path})`);
+  return { kind, plural, namespace, name, subresource };
+}
+
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const text = Buffer.concat(chunks).toString('utf8');
+  return text === '' ? undefined : JSON.parse(text);
+}
