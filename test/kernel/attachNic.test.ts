@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { after, test } from 'node:test';
 import { type Mac, parseMac } from '../../src/address/mac.ts';
 import type { AttachmentKind } from '../../src/attach/attachment.ts';
+import { findDevice, pciAddressOf } from '../../src/attach/device.ts';
+import { listLinks } from '../../src/netlink/link.ts';
+import { openNetlink } from '../../src/netlink/socket.ts';
 import { route, snapshot, specFor, TestNode } from './attachRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 
@@ -74,6 +78,21 @@ test('a PCI address that nothing sits at is refused by name', (t) => {
     () => node.attach(specFor(node.pod(), ADDRESSES, kind)),
     /none with PCI address 0000:ff:1f\.7/,
   );
+});
+
+test('the cards of this machine are found by their PCI addresses, also behind virtio', () => {
+  const nl = openNetlink();
+  const links = listLinks(nl);
+  for (const link of links) {
+    const { stdout } = spawnSync('readlink', ['-f', `/sys/class/net/${link.name}/device`], {
+      encoding: 'utf8',
+    });
+    const address = stdout.match(/[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/g)?.at(-1);
+    assert.equal(pciAddressOf(link), address, link.name);
+    if (address) assert.equal(findDevice(nl, { by: 'pci', address }).index, link.index);
+  }
+  assert.ok(links.length > 0);
+  nl.close();
 });
 
 test('without a gateway the default route leads to nobody, and nobody is asked', (t) => {

@@ -159,7 +159,9 @@ export function snapshot(at: TestNamespace): string[] {
   return ['-d link', 'addr', 'route show table all', '-6 route show table all', 'neigh show nud permanent']
     .flatMap((words) => at.run('ip', ...words.split(' ')).split('\n'))
     .filter((line) => !/fe80|ff00|anycast/.test(line))
-    .map((line) => line.replace(/(valid_lft|preferred_lft|qdisc|state|expires) \S+|tentative/g, '').trim())
+    .map((line) =>
+      line.replace(/(valid_lft|preferred_lft|qdisc|state|expires) \S+|tentative|NO-CARRIER,/g, '').trim(),
+    )
     .filter((line) => line !== '')
     .sort();
 }

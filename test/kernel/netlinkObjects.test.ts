@@ -8,9 +8,10 @@ import { formatPrefix, parseInterfaceAddress, parsePrefix } from '../../src/addr
 import { programInfo, tryLoadTiny } from '../../src/ebpf/program.ts';
 import { addAddress } from '../../src/netlink/address.ts';
 import { addBridge } from '../../src/netlink/bridge.ts';
+import { startDeletion } from '../../src/netlink/deletion.ts';
 import { appendFdb, deleteFdb, listFdb, replaceFdb } from '../../src/netlink/fdb.ts';
 import { addFilter, deleteFilter, listFilters, replaceFilter } from '../../src/netlink/filter.ts';
-import { deleteLink, deleteLinkRequest, getLink, setLink } from '../../src/netlink/link.ts';
+import { deleteLink, deleteLinkRequest, findLink, getLink, setLink } from '../../src/netlink/link.ts';
 import { type KernelEvent, monitor } from '../../src/netlink/monitor.ts';
 import { deleteNextHop, listNextHops, replaceNextHop } from '../../src/netlink/nextHopObject.ts';
 import { addClsact, deleteClsact, listQdiscs } from '../../src/netlink/qdisc.ts';
@@ -279,6 +280,15 @@ test('a slow change runs in the pool while others work; the socket is refused me
   assert.deepEqual(at.ip('link').length, 1);
   await assert.rejects(nl.applyAsync(deleteLinkRequest('near')), { code: 'ENODEV' });
   for (const socket of [nl, other]) socket.close();
+});
+
+test('a link is gone for everybody as soon as its deletion is announced', async () => {
+  const { at, nl, index } = node('deletion');
+  await at.inside(() => startDeletion(index)).gone;
+  assert.equal(findLink(nl, 'near'), undefined);
+  assert.equal(findLink(nl, 'far'), undefined);
+  await assert.rejects(at.inside(() => startDeletion(index)).gone, { code: 'ENODEV' });
+  nl.close();
 });
 
 async function until(holds: () => boolean): Promise<void> {
