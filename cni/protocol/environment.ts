@@ -71,7 +71,7 @@ export function parseEnvironment(all: Variables): Environment {
   const ifName = parseIfName(variables.CNI_IFNAME ?? '');
   if (verb === 'DEL') {
     const netns = variables.CNI_NETNS?.startsWith('/') ? variables.CNI_NETNS : undefined;
-    return { verb, ...withoutBadArgs(call), containerID, ifName, netns };
+    return { verb, ...call, containerID, ifName, netns, args: readableArgs(variables.CNI_ARGS) };
   }
   const netns = variables.CNI_NETNS ?? '';
   // The launcher's directory is not the agent's: a relative path would mean another file there.
@@ -127,16 +127,12 @@ function parseArgs(text = ''): Args {
   );
 }
 
-/**
- * The ADD that was refused for its arguments is followed by a DEL with the same ones, for which neither this plugin
- * nor a delegated one needs them.
- */
-function withoutBadArgs(call: Delegating): Delegating & { args: Args } {
+/** DEL has nothing to gain from refusing what ADD would have refused. */
+function readableArgs(text: string | undefined): Args {
   try {
-    return { ...call, args: parseArgs(call.variables.CNI_ARGS) };
+    return parseArgs(text);
   } catch {
-    const { CNI_ARGS: _, ...variables } = call.variables;
-    return { ...call, variables, args: new Map() };
+    return new Map();
   }
 }
 

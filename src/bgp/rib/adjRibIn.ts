@@ -1,6 +1,11 @@
-import { type AttributeStore, NO_LLGR } from './attributeStore.ts';
+import { addCommunity } from './attributeEdit.ts';
+import { NO_LLGR } from './attributeStore.ts';
 import type { Entrance } from './importer.ts';
+import { rewrite } from './rewrite.ts';
+import type { RibParts } from './ribParts.ts';
 import { LONG_LIVED, type RouteTable } from './routeTable.ts';
+
+const LLGR_STALE_COMMUNITY = 0xffff0006;
 
 /**
  * The routes of one family from one peer. Their age is an epoch, not a timer each: a session that ends, or a
@@ -8,7 +13,7 @@ import { LONG_LIVED, type RouteTable } from './routeTable.ts';
  */
 export class AdjRibIn {
   readonly #table: RouteTable;
-  readonly #store: AttributeStore;
+  readonly #parts: RibParts;
   readonly #peer: number;
   #entrance: Entrance;
   #epoch = 0;
@@ -23,9 +28,9 @@ export class AdjRibIn {
   /** Withdraws the stale routes when nobody has done so in time. */
   cancelTimer: (() => void) | undefined;
 
-  constructor(table: RouteTable, store: AttributeStore, peer: number, entrance: Entrance) {
+  constructor(table: RouteTable, parts: RibParts, peer: number, entrance: Entrance) {
     this.#table = table;
-    this.#store = store;
+    this.#parts = parts;
     this.#peer = peer;
     this.#entrance = entrance;
   }
@@ -103,17 +108,15 @@ export class AdjRibIn {
       this.#remove(path);
       return;
     }
-    if (isStale && this.#longLived && table.flags[path] !== LONG_LIVED) {
-      table.flags[path] = LONG_LIVED;
-      table.dirty.add(table.destination[path] as number);
-    }
-    if (this.#reimport) this.#again(path);
+    const grewOld = isStale && this.#longLived && table.flags[path] !== LONG_LIVED;
+    if (grewOld) table.flags[path] = LONG_LIVED;
+    if (grewOld || this.#reimport) this.#again(path);
   }
 
   #mayStay(path: number): boolean {
     const table = this.#table;
     if (table.epoch[path] !== this.#kept) return false;
-    const flags = this.#store.flags[table.received[path] as number] as number;
+    const flags = this.#parts.store.flags[table.received[path] as number] as number;
     return !this.#longLived || (flags & NO_LLGR) === 0;
   }
 
@@ -121,10 +124,17 @@ export class AdjRibIn {
     const table = this.#table;
     const destination = table.destination[path] as number;
     const received = table.received[path] as number;
-    const accepted = this.#entrance.accept(table, destination, received);
+    let accepted = this.#entrance.accept(table, destination, received);
+    if (accepted !== 0 && table.flags[path] === LONG_LIVED) accepted = this.#lastResort(accepted);
     if (accepted === table.accepted[path]) return;
     this.#set(path, received, accepted);
     table.dirty.add(destination);
+  }
+
+  /** RFC 9494 §4.2: everybody further on must know. */
+  #lastResort(accepted: number): number {
+    const { store, scratch } = this.#parts;
+    return rewrite(store, scratch, accepted, { edits: [addCommunity(LLGR_STALE_COMMUNITY)], leaving: false });
   }
 
   #set(path: number, received: number, accepted: number): void {

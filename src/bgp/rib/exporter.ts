@@ -5,7 +5,6 @@ import { AFI_IPV4, type AfiSafi, afiOf, safiOf } from '../wire/family.ts';
 import {
   type AttributeEdit,
   addCommunity,
-  applyEdits,
   defaultU32,
   dropped,
   editOf,
@@ -33,6 +32,7 @@ import {
 } from './pathAttributes.ts';
 import type { PeerFamily, RibPeer } from './peer.ts';
 import { LOCAL, type Peers } from './peers.ts';
+import { rewrite } from './rewrite.ts';
 import type { ExportState, RibParts } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
 import { isUnicast, type RouteView } from './routeView.ts';
@@ -59,7 +59,7 @@ export class Exporter {
   readonly #filters: CompiledFilters;
   readonly #selfNextHop: Uint8Array | undefined;
   readonly #extendedNextHop: boolean;
-  readonly #block: AttributeBlock;
+  readonly #scratch: AttributeBlock;
   /** What became of attributes from a peer under a verdict. */
   #made = new Map<Verdict, Map<number, number>>();
   #lastKey = -1;
@@ -71,7 +71,7 @@ export class Exporter {
   constructor({ store, view, scratch, peers, state }: RibParts, peer: RibPeer, family: PeerFamily) {
     this.#store = store;
     this.#view = view;
-    this.#block = scratch;
+    this.#scratch = scratch;
     this.#peers = peers;
     this.#peer = peer;
     this.#family = family.family;
@@ -158,13 +158,8 @@ export class Exporter {
   #changed(accepted: number, from: number, verdict: Verdict): number {
     const nextHop = this.#nextHop(accepted, from);
     if (nextHop === undefined) return 0;
-    const block = this.#block.clear();
-    applyEdits(block, this.#store.block(accepted), this.#edits(from, verdict), true);
-    const { length } = block;
-    const nlri = this.#store.nlri(accepted);
-    block.bytes.set(nextHop, length);
-    block.bytes.set(nlri, length + nextHop.length);
-    return this.#store.intern(block.bytes, length, nextHop.length, nlri.length);
+    const edits = this.#edits(from, verdict);
+    return rewrite(this.#store, this.#scratch, accepted, { edits, leaving: true, nextHop });
   }
 
   /** Filters' operations come first, then what the peer's sort asks for. */

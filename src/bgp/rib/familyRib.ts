@@ -3,9 +3,11 @@ import type { Prefix } from '../../address/prefix.ts';
 import type { AfiSafi } from '../wire/family.ts';
 import type { AdjRibIn } from './adjRibIn.ts';
 import type { AdjRibOut } from './adjRibOut.ts';
+import { priorityOf } from './attributeEdit.ts';
 import { Bits } from './bits.ts';
 import { PREFIX_LIMIT } from './nlriKeys.ts';
 import type { PeerFamily, RibPeer } from './peer.ts';
+import { LOCAL } from './peers.ts';
 import { prefixOf } from './prefixOf.ts';
 import type { RibParts } from './ribParts.ts';
 import { RouteTable } from './routeTable.ts';
@@ -19,8 +21,16 @@ const ENOUGH = 16384;
 /** While more is coming, peers are written to at most this often, in milliseconds, and no more than half of the time. */
 const LONGEST_PAUSE = 50;
 
-/** Hears of a prefix and where it leads now; an empty list is nowhere. */
-export type Observer = (prefix: Prefix, nextHops: readonly IP[]) => void;
+/** Where a prefix leads, by what peers say. */
+export interface BestRoute {
+  /** Of all paths of the multipath set, the best one's first. */
+  readonly nextHops: readonly IP[];
+  /** As the kernel's metric. */
+  readonly priority: number;
+}
+
+/** Hears of a prefix and where it leads now; `undefined` is nowhere, or to this node itself. */
+export type Observer = (prefix: Prefix, route: BestRoute | undefined) => void;
 
 interface Watch {
   readonly observer: Observer;
@@ -174,19 +184,25 @@ export class FamilyRib {
   }
 
   #notify({ observer, pending }: Watch): void {
-    const { decision, store } = this.#parts;
-    const { table } = this;
     const count = pending.take(this.#rows);
     for (let index = 0; index < count; index++) {
       const row = this.#rows[index] as number;
-      const prefix = prefixOf(table, row);
-      if (prefix === undefined) continue;
-      decision.run(table, row);
-      const hops = decision.multipath.map((path) =>
-        store.nextHops.address(store.nextHop[table.accepted[path] as number] as number),
-      );
-      observer(prefix, [...new Set(hops)]);
+      const prefix = prefixOf(this.table, row);
+      if (prefix !== undefined) observer(prefix, this.#bestRoute(row));
     }
+  }
+
+  #bestRoute(row: number): BestRoute | undefined {
+    const { decision, store } = this.#parts;
+    const { table } = this;
+    decision.run(table, row);
+    const { best, multipath } = decision;
+    if (best === 0 || table.peer[best] === LOCAL) return undefined;
+    const hops = multipath.map((path) =>
+      store.nextHops.address(store.nextHop[table.accepted[path] as number] as number),
+    );
+    const preference = store.localPreference[table.accepted[best] as number] as number;
+    return { nextHops: [...new Set(hops)], priority: priorityOf(preference) };
   }
 
   #repeat(deadline: number, hasWork: () => boolean, portion: () => void): void {

@@ -1,10 +1,11 @@
 import { CompiledFilters } from '../policy/compiledFilters.ts';
 import type { Verdict } from '../policy/policyRoute.ts';
 import { occurrences } from './asPath.ts';
-import { type AttributeEdit, applyEdits, editOf, setU32 } from './attributeEdit.ts';
+import { type AttributeEdit, editOf, setU32 } from './attributeEdit.ts';
 import { type AttributeStore, GRACEFUL_SHUTDOWN, readU32 } from './attributeStore.ts';
 import { AS_PATH, type AttributeBlock, CLUSTER_LIST, eachAttribute, LOCAL_PREF } from './pathAttributes.ts';
 import type { RibPeer } from './peer.ts';
+import { rewrite } from './rewrite.ts';
 import type { RibParts, RouterIdentity } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
 import type { RouteView } from './routeView.ts';
@@ -31,7 +32,7 @@ export class Importer implements Entrance {
   readonly #peer: RibPeer;
   readonly #router: RouterIdentity;
   readonly #filters: CompiledFilters;
-  readonly #block: AttributeBlock;
+  readonly #scratch: AttributeBlock;
   /** The set of attributes asked about last, and its loop: neighbouring routes share both. */
   #lastReceived = 0;
   #generation = 0;
@@ -42,7 +43,7 @@ export class Importer implements Entrance {
   constructor({ store, view, scratch, state }: RibParts, peer: RibPeer) {
     this.#store = store;
     this.#view = view;
-    this.#block = scratch;
+    this.#scratch = scratch;
     this.#peer = peer;
     this.#router = state.router;
     this.#filters = new CompiledFilters(peer.policy.filters, 'import', peer.type);
@@ -101,13 +102,6 @@ export class Importer implements Entrance {
     const leaving = ((this.#store.flags[received] as number) & GRACEFUL_SHUTDOWN) !== 0;
     if (leaving && this.#peer.type === 'ebgp') edits.push(setU32(LOCAL_PREF, 0));
     if (edits.length === 0) return received;
-    const block = this.#block.clear();
-    applyEdits(block, this.#store.block(received), edits, false);
-    const { length } = block;
-    const nextHop = this.#store.nextHopBytes(received);
-    const nlri = this.#store.nlri(received);
-    block.bytes.set(nextHop, length);
-    block.bytes.set(nlri, length + nextHop.length);
-    return this.#store.intern(block.bytes, length, nextHop.length, nlri.length);
+    return rewrite(this.#store, this.#scratch, received, { edits, leaving: false });
   }
 }

@@ -234,7 +234,8 @@ function unlabelled(nlri: Uint8Array): Uint8Array {
     // Bottom of stack, or one of the values that a withdrawal carries instead (RFC 8277 §2.4).
     last = (label & 1) === 1 || label === 0x800000 || label === 0;
   }
-  const key = nlri.slice(3 * labels);
+  // A copy in any case: what slice() of a Buffer answers is not.
+  const key = Uint8Array.from(nlri.subarray(3 * labels));
   key[0] = (nlri[0] as number) - 24 * labels;
   return key;
 }

@@ -129,7 +129,7 @@ export class PeerRoutes {
     const importer = new Importer(parts, peer);
     let routes = this.#routes.get(family);
     if (routes === undefined) {
-      routes = new AdjRibIn(rib.table, parts.store, this.#number, importer);
+      routes = new AdjRibIn(rib.table, parts, this.#number, importer);
       this.#routes.set(family, routes);
       rib.incoming.set(this.#number, routes);
     } else {

@@ -212,7 +212,14 @@ export function nlriOf(prefix: string, pathId?: number): UnicastNlri {
 function keyOf(nlri: Nlri): string {
   const id = 'pathId' in nlri && nlri.pathId !== undefined ? `#${nlri.pathId}` : '';
   if (nlri.kind === 'prefix') return `${formatPrefix(nlri.prefix)}${id}`;
-  const text = JSON.stringify(nlri, (_key, value) => (typeof value === 'bigint' ? `${value}` : value));
+  // What identifies a route: labels and the like belong to what is said about it.
+  const {
+    labels: _labels,
+    label: _label,
+    segment: _segment,
+    ...key
+  } = nlri as Nlri & Record<string, unknown>;
+  const text = JSON.stringify(key, (_key, value) => (typeof value === 'bigint' ? `${value}` : value));
   return `${text}${id}`;
 }
 

@@ -189,7 +189,7 @@ export class Rib {
   #local(rib: FamilyRib): AdjRibIn {
     let routes = rib.incoming.get(LOCAL);
     if (routes === undefined) {
-      routes = new AdjRibIn(rib.table, this.parts.store, LOCAL, OPEN_ENTRANCE);
+      routes = new AdjRibIn(rib.table, this.parts, LOCAL, OPEN_ENTRANCE);
       rib.incoming.set(LOCAL, routes);
     }
     return routes;

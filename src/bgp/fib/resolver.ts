@@ -1,0 +1,69 @@
+import { formatIP, type IP } from '../../address/ip.ts';
+import { contains, type Prefix } from '../../address/prefix.ts';
+import type { InstalledRoute } from '../../netlink/route.ts';
+
+/** Where packets towards a BGP next hop really go. */
+export interface Hop {
+  readonly gateway: IP;
+  /** Index of the link. */
+  readonly index: number;
+  /** The gateway is reached over the link though no route says so. */
+  readonly onLink: boolean;
+}
+
+/**
+ * Finds the way to next hops by the routes that others have made: the kernel's connected ones and the
+ * administrator's. A next hop on a connected network (a node under the same leaf) is its own gateway; any other is
+ * reached the way its route goes, the leaf or whatever the default route says. Routes of BGP are not asked, so
+ * a route can never lead to itself.
+ */
+export class Resolver {
+  readonly #routes: readonly InstalledRoute[];
+  readonly #known = new Map<IP, readonly Hop[]>();
+
+  /** `routes` are those of the main table, without our own. */
+  constructor(routes: readonly InstalledRoute[]) {
+    this.#routes = routes
+      .filter(({ type }) => type === 'unicast')
+      .toSorted((a, b) => b.prefix.length - a.prefix.length || (a.priority ?? 0) - (b.priority ?? 0));
+  }
+
+  /** The ways to `address`; none is unreachable. */
+  hops(address: IP): readonly Hop[] {
+    const known = this.#known.get(address);
+    if (known) return known;
+    const hops = this.#resolve(address);
+    this.#known.set(address, hops);
+    return hops;
+  }
+
+  /** The length of the most specific route towards `address`; −1 for none. */
+  reach(address: IP): number {
+    return this.#find(address)?.prefix.length ?? -1;
+  }
+
+  #resolve(address: IP): Hop[] {
+    const alive = this.#find(address)?.nextHops.filter(({ dead }) => !dead) ?? [];
+    return alive.flatMap(({ gateway, index, onLink = false }) =>
+      index === undefined
+        ? []
+        : [{ gateway: gateway ?? address, index, onLink: gateway !== undefined && onLink }],
+    );
+  }
+
+  #find(address: IP): InstalledRoute | undefined {
+    return this.#routes.find(
+      ({ prefix, nextHops }) => contains(prefix, address) && nextHops.some(({ dead }) => !dead),
+    );
+  }
+}
+
+/** One word for a way, the same for the same way. */
+export function hopKey({ gateway, index, onLink }: Hop): string {
+  return `${formatIP(gateway)}%${index}${onLink ? ' onlink' : ''}`;
+}
+
+/** Whether a route to `prefix` would catch the packets by which `address` is reached now. */
+export function wouldCapture(prefix: Prefix, address: IP, resolver: Resolver): boolean {
+  return contains(prefix, address) && prefix.length >= resolver.reach(address);
+}
