@@ -42,9 +42,9 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
 
   const program = settling(
     SERVICES_SETTLE_MS,
-    () => {
+    async () => {
       if (!feed.complete) return;
-      const failed = services.update(feed.take());
+      const failed = await services.update(feed.take());
       if (failed.length > 0) {
         feed.putBack(failed);
         log.error('services cannot be programmed', { problems: services.problems() });

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Endpoint } from '../datapath/layout.ts';
 import type { ProgrammedSet } from '../datapath/programmedSet.ts';
 import type { ServiceMaps } from '../datapath/serviceMaps.ts';
@@ -7,8 +8,11 @@ import { type ServiceView, viewService } from '../datapath/serviceView.ts';
 import { messageOf } from '../errors.ts';
 import type { ServiceInput } from './serviceFeed.ts';
 
+/** Services planned and written at once, at some 50 µs each. */
+const PORTION = 200;
+
 export interface ServiceTableOptions {
-  readonly maps: Pick<ServiceMaps, 'apply' | 'read' | 'backendLimit'>;
+  readonly maps: Pick<ServiceMaps, 'apply' | 'programmed' | 'backendLimit'>;
   readonly nodeName: string;
   /** Seconds on a clock that does not go back. */
   readonly now: () => number;
@@ -27,15 +31,25 @@ export class ServiceTable {
   constructor(options: ServiceTableOptions) {
     this.#options = options;
     this.#planner = new ServicePlanner({ backendLimit: options.maps.backendLimit, now: options.now });
-    this.#carryOut(this.#planner.adopt(options.maps.read()));
+    this.#carryOut(this.#planner.adopt(options.maps.programmed));
   }
 
   /**
-   * Brings services up to date. One that cannot be programmed keeps none of the others from it.
+   * Brings services up to date, in portions that let others have their turn. One that cannot be programmed keeps
+   * none of the others from it.
    *
    * @returns Those that failed, to be tried again.
    */
-  update(inputs: readonly ServiceInput[]): ServiceInput[] {
+  async update(inputs: readonly ServiceInput[]): Promise<ServiceInput[]> {
+    const failed: ServiceInput[] = [];
+    for (let start = 0; start < inputs.length; start += PORTION) {
+      failed.push(...this.#program(inputs.slice(start, start + PORTION)));
+      await setImmediate();
+    }
+    return failed;
+  }
+
+  #program(inputs: readonly ServiceInput[]): ServiceInput[] {
     const changes = inputs.map((input) => ({ input, change: this.#changeOf(input) }));
     try {
       this.#carryOut(this.#planner.plan(changes.map(({ change }) => change)));

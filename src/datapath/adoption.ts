@@ -1,17 +1,19 @@
+import type { IP } from '../address/ip.ts';
 import { type Backend, type Endpoint, SERVICE_FLAGS, type Service, type Slot } from './layout.ts';
-import { type ProgrammedBackend, type ProgrammedSet, placeOf, sameEntry } from './programmedSet.ts';
-import { type Change, type Plan, PlanBuilder, type Step } from './servicePlan.ts';
+import { wildcardKey } from './places.ts';
+import { type ProgrammedBackend, type ProgrammedSet, placeOf, ringOf, sameEntry } from './programmedSet.ts';
+import { type Change, type Plan, PlanBuilder, type Ring } from './servicePlan.ts';
 import type { FrontendView } from './serviceView.ts';
 
-/** What the service maps hold. */
+/** What the service maps hold. Gone through several times, and never held in memory: it may be millions. */
 export interface Programmed {
-  readonly services: readonly (readonly [Endpoint, Service])[];
-  readonly slots: readonly (readonly [Slot, number])[];
+  readonly services: Iterable<readonly [Endpoint, Service]>;
+  readonly slots: Iterable<readonly [Slot, number]>;
   /** Without entries that were never used. */
-  readonly backends: readonly (readonly [number, Backend])[];
-  readonly endpoints: readonly (readonly [Endpoint, number])[];
+  readonly backends: Iterable<readonly [number, Backend]>;
+  readonly endpoints: Iterable<readonly [Endpoint, number]>;
   /** The service numbers in `tb_maglev`. */
-  readonly rings: readonly number[];
+  readonly rings: Iterable<number>;
 }
 
 const ADOPTED = '#';
@@ -23,25 +25,21 @@ export function isAdopted(key: string): boolean {
 
 /** The sets that the service entries speak of, each with all its frontends. */
 export function adoptedSets({ services, slots, backends }: Programmed): ProgrammedSet[] {
-  const frontends = frontendsByNumber(services);
-  const slotsOf = slotsBySet(slots);
-  const membersOf = membersByService(backends);
-  return [...frontends].map(([number, { endpoint, service, frontends }]) => {
-    const chosen = slotsOf.get(`${number} ${service.generation}`);
-    return {
-      key: `${ADOPTED}${number}`,
-      number,
-      generation: service.generation,
-      protocol: endpoint.protocol,
-      port: endpoint.port,
-      frontends,
-      backends: membersOf.get(number) ?? [],
-      // A slot that is missing is 0 here, like no backend: the next plan sees a difference and mends it.
-      slots: Array.from({ length: service.count }, (_, index) => chosen?.get(index) ?? 0),
-      affinitySeconds: service.affinity_seconds,
-      maglev: (service.flags & SERVICE_FLAGS.maglev) !== 0,
-    };
-  });
+  const found = frontendsByNumber(services);
+  const slotsOf = slotsByNumber(slots, found);
+  const membersOf = membersByNumber(backends);
+  return [...found].map(([number, { endpoint, service, frontends }]) => ({
+    key: `${ADOPTED}${number}`,
+    number,
+    generation: service.generation,
+    protocol: endpoint.protocol,
+    port: endpoint.port,
+    frontends,
+    backends: membersOf.get(number) ?? [],
+    slots: slotsOf.get(number) ?? [],
+    affinitySeconds: service.affinity_seconds,
+    maglev: (service.flags & SERVICE_FLAGS.maglev) !== 0,
+  }));
 }
 
 /** The highest number that was ever given out to a service or a backend, as far as the maps can tell. */
@@ -61,76 +59,78 @@ export function highestNumbers({ services, slots, backends, rings }: Programmed)
   return { service, backend };
 }
 
-/**
- * What stands in the maps and should not, or the other way round, once `expected` is what should: a run that
- * was cut short leaves entries that nobody looks at.
- *
- * @param expected The plan that writes everything into empty maps.
- */
-export function differences(actual: Programmed, expected: Plan): Plan {
+/** What should be in the maps, for a comparison with what is. */
+export interface Expected {
+  readonly sets: readonly ProgrammedSet[];
+  readonly frontends: Table<Service>;
+  readonly places: Table<number>;
+}
+
+interface Table<V> {
+  readonly size: number;
+  entryAt(key: Endpoint): V | undefined;
+}
+
+/** Writes what is missing and deletes what is too much: a run that was cut short leaves either. */
+export function differences(actual: Programmed, expected: Expected): Plan {
   const builder = new PlanBuilder();
-  const frontends = new Wanted(changesOf(expected, 'tb_services'), placeOf);
-  for (const [key, was] of actual.services) {
-    const value = frontends.take(key);
-    if (value === undefined || !sameEntry(value, was)) builder.service(placeOf(key), { key, value, was });
-  }
-  for (const change of frontends.rest()) builder.service(placeOf(change.key), change);
-
-  const endpoints = new Wanted(changesOf(expected, 'tb_endpoints'), placeOf);
-  for (const [key, was] of actual.endpoints) {
-    const value = endpoints.take(key);
-    if (value !== was) builder.endpoint(placeOf(key), { key, value, was });
-  }
-  for (const change of endpoints.rest()) builder.endpoint(placeOf(change.key), change);
-
-  const rings = new Wanted(changesOf(expected, 'tb_maglev'), (number) => number);
-  // What is in a ring is not read back: each is written anew.
-  for (const key of actual.rings) builder.ring({ key, value: rings.take(key), was: [] });
-  for (const change of rings.rest()) builder.ring(change);
-
-  const slots = new Wanted(changesOf(expected, 'tb_slots'), slotId);
+  const sets = new Map(expected.sets.map((set) => [set.number, set]));
+  const members = new Set(expected.sets.flatMap(({ backends }) => backends.map(({ number }) => number)));
+  compare(actual.services, expected.frontends, keysOfServices(expected.sets), sameEntry, (change) =>
+    builder.service(placeOf(change.key), change),
+  );
+  compare(actual.endpoints, expected.places, keysOfPlaces(expected.sets), Object.is, (change) =>
+    builder.endpoint(placeOf(change.key), change),
+  );
   for (const [key, was] of actual.slots) {
-    if (slots.take(key) === undefined) builder.slot({ key, value: undefined, was });
+    const set = sets.get(key.service);
+    const used = set?.generation === key.generation && key.index < set.slots.length;
+    if (!used) builder.slot({ key, value: undefined, was });
   }
-  const backends = new Wanted(changesOf(expected, 'tb_backends'), (number) => number);
   for (const [key, was] of actual.backends) {
-    if (backends.take(key) === undefined && was.state !== 'none') {
-      builder.backend({ key, value: { ...was, state: 'none' }, was });
-    }
+    if (members.has(key) || was.state === 'none') continue;
+    builder.backend({ key, value: { ...was, state: 'none' }, was });
+  }
+  // What is in a ring is not read back: each is written anew.
+  const rings = new Map(
+    expected.sets.map((set) => [set.number, ringOf(set)]).filter(([, ring]) => ring) as [number, Ring][],
+  );
+  for (const key of new Set([...actual.rings, ...rings.keys()])) {
+    builder.ring({ key, value: rings.get(key), was: [] });
   }
   return builder.finish();
 }
 
-/** What a plan writes to one map, to be ticked off. */
-class Wanted<K, V> {
-  readonly #open: Map<string | number, Change<K, V>>;
-  readonly #id: (key: K) => string | number;
-
-  constructor(changes: readonly Change<K, V>[], id: (key: K) => string | number) {
-    this.#id = id;
-    this.#open = new Map(changes.map((change) => [id(change.key), change]));
+function compare<V>(
+  actual: Iterable<readonly [Endpoint, V]>,
+  expected: Table<V>,
+  keys: Iterable<Endpoint>,
+  same: (a: V, b: V) => boolean,
+  put: (change: Change<Endpoint, V>) => void,
+): void {
+  let met = 0;
+  for (const [key, was] of actual) {
+    const value = expected.entryAt(key);
+    if (value !== undefined) met++;
+    if (value === undefined || !same(value, was)) put({ key, value, was });
   }
-
-  take(key: K): V | undefined {
-    const id = this.#id(key);
-    const change = this.#open.get(id);
-    this.#open.delete(id);
-    return change?.value;
-  }
-
-  rest(): Iterable<Change<K, V>> {
-    return this.#open.values();
+  if (met === expected.size) return;
+  const there = new Set([...actual].map(([key]) => placeOf(key)));
+  for (const key of keys) {
+    if (!there.has(placeOf(key))) put({ key, value: expected.entryAt(key), was: undefined });
   }
 }
 
-type ChangeOf<M extends Step['map']> = Extract<Step, { map: M }>['changes'][number];
-
-function changesOf<M extends Step['map']>({ steps }: Plan, map: M): ChangeOf<M>[] {
-  return steps.filter((step) => step.map === map).flatMap((step) => step.changes as readonly ChangeOf<M>[]);
+function* keysOfServices(sets: readonly ProgrammedSet[]): Generator<Endpoint> {
+  for (const { frontends, port, protocol } of sets) {
+    for (const { address } of frontends) yield* [{ address, port, protocol }, wildcardKey(address)];
+  }
 }
 
-function slotId({ service, generation, index }: Slot): string {
-  return `${service} ${generation} ${index}`;
+function* keysOfPlaces(sets: readonly ProgrammedSet[]): Generator<Endpoint> {
+  for (const { backends, protocol } of sets) {
+    for (const { address, port } of backends) yield* [{ address, port, protocol }, wildcardKey(address)];
+  }
 }
 
 interface Found {
@@ -140,11 +140,10 @@ interface Found {
 }
 
 function frontendsByNumber(services: Programmed['services']): Map<number, Found> {
-  const shared = new Set(
-    services
-      .filter(([key, { flags }]) => key.port === 0 && (flags & SERVICE_FLAGS.sharedAddress) !== 0)
-      .map(([key]) => key.address),
-  );
+  const shared = new Set<IP>();
+  for (const [key, { flags }] of services) {
+    if (key.port === 0 && (flags & SERVICE_FLAGS.sharedAddress) !== 0) shared.add(key.address);
+  }
   const found = new Map<number, Found>();
   for (const [endpoint, service] of services) {
     if (endpoint.port === 0) continue;
@@ -158,19 +157,23 @@ function frontendsByNumber(services: Programmed['services']): Map<number, Found>
   return found;
 }
 
-/** By service number and generation, the backend number at each index. */
-function slotsBySet(slots: Programmed['slots']): Map<string, Map<number, number>> {
-  const sets = new Map<string, Map<number, number>>();
+/**
+ * The slots of each set's own generation. One that is missing is 0, like no backend: the next plan sees a
+ * difference there, and mends it.
+ */
+function slotsByNumber(slots: Programmed['slots'], found: ReadonlyMap<number, Found>): Map<number, number[]> {
+  const chosen = new Map(
+    [...found].map(([number, { service }]) => [number, new Array<number>(service.count).fill(0)]),
+  );
   for (const [{ service, generation, index }, backend] of slots) {
-    const id = `${service} ${generation}`;
-    const set = sets.get(id);
-    if (set === undefined) sets.set(id, new Map([[index, backend]]));
-    else set.set(index, backend);
+    const numbers = chosen.get(service);
+    if (numbers === undefined || index >= numbers.length) continue;
+    if (found.get(service)?.service.generation === generation) numbers[index] = backend;
   }
-  return sets;
+  return chosen;
 }
 
-function membersByService(backends: Programmed['backends']): Map<number, ProgrammedBackend[]> {
+function membersByNumber(backends: Programmed['backends']): Map<number, ProgrammedBackend[]> {
   const members = new Map<number, ProgrammedBackend[]>();
   for (const [number, { address, port, state, service }] of backends) {
     if (state === 'none') continue;
@@ -179,5 +182,6 @@ function membersByService(backends: Programmed['backends']): Map<number, Program
     if (others === undefined) members.set(service, [backend]);
     else others.push(backend);
   }
+  for (const list of members.values()) list.sort((a, b) => a.number - b.number);
   return members;
 }

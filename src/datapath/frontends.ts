@@ -1,5 +1,5 @@
 import { formatIP, type IP } from '../address/ip.ts';
-import type { Endpoint } from './layout.ts';
+import type { Endpoint, Service } from './layout.ts';
 import { type Draft, wildcardKey } from './places.ts';
 import {
   type AddressUse,
@@ -27,6 +27,19 @@ export class Frontends {
   /** The key of the set that a frontend leads to. */
   ownerOf(frontend: Endpoint): string | undefined {
     return this.#owners.get(placeOf(frontend));
+  }
+
+  /** How many entries `tb_services` should have. */
+  get size(): number {
+    return this.#owners.size + this.#addresses.size;
+  }
+
+  /** What `tb_services` should say of a frontend, or of an address as such. */
+  entryAt(key: Endpoint): Service | undefined {
+    if (key.port === 0) return wildcardOf(this.#addresses.get(key.address) ?? { all: 0, shared: 0 });
+    const owner = this.ownerOf(key);
+    const set = owner === undefined ? undefined : this.#sets.get(owner);
+    return set && entryOf(set);
   }
 
   /** Hands all that one set owns to another, without a change to the map. */

@@ -1,12 +1,12 @@
 import type { IP } from '../address/ip.ts';
 import type { Endpoint } from './layout.ts';
 import { type ProgrammedBackend, placeOf } from './programmedSet.ts';
-import type { PlanBuilder } from './servicePlan.ts';
+import type { Changes } from './servicePlan.ts';
 import type { UndoLog } from './undoLog.ts';
 
-/** A plan being made, and how to take it back. */
+/** Changes being made, and how to take them back. */
 export interface Draft {
-  readonly plan: PlanBuilder;
+  readonly plan: Changes;
   readonly undo: UndoLog;
 }
 
@@ -16,6 +16,17 @@ export class Places {
   readonly #numbers = new Map<string, readonly number[]>();
   /** How many places there are at an address. */
   readonly #addresses = new Map<IP, number>();
+
+  /** How many entries `tb_endpoints` should have. */
+  get size(): number {
+    return this.#numbers.size + this.#addresses.size;
+  }
+
+  /** What `tb_endpoints` should say of a place. */
+  entryAt(key: Endpoint): number | undefined {
+    if (key.port === 0) return this.#addresses.has(key.address) ? 0 : undefined;
+    return this.#numbers.get(placeOf(key))?.[0];
+  }
 
   enter(draft: Draft, backend: ProgrammedBackend, protocol: number): void {
     this.#change(draft, backend, protocol, (numbers) => [...numbers, backend.number].sort((a, b) => a - b));

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import type { IP } from '../address/ip.ts';
 import type { PodInterface, PodPrograms } from '../attach/podPrograms.ts';
-import type { AttachmentRecord, RecordStore } from '../attach/record.ts';
+import { type AttachmentRecord, bootId, type RecordStore } from '../attach/record.ts';
 import { readSpec } from '../attach/recordText.ts';
 import { FEATURES } from '../ebpf/features.ts';
 import { listPins, openPin } from '../ebpf/pin.ts';
@@ -118,6 +118,8 @@ function replaceIn(
 ): void {
   const { id, kind, netns } = record.spec;
   if (record.state === 'detaching' || record.attached === undefined) return;
+  // Nothing of another boot is left, and a namespace may have got its number by chance.
+  if (record.bootId !== bootId()) return;
   const { index } = record.attached.pod;
   if (!isThere(record)) {
     // The path to the namespace is gone; its devices may live on, and with them the links.

@@ -6,6 +6,7 @@ import { mapLayout } from '../ebpf/mapBtf.ts';
 import { type LoadedObject, loadObject, type WantedMap } from '../ebpf/object.ts';
 import { makePinDirectory, openPin, pin, replacePin } from '../ebpf/pin.ts';
 import type { Log } from '../log.ts';
+import { namespaceCookie } from '../netlink/namespace.ts';
 import { attachCgroupPrograms, detachCgroupPrograms } from './cgroupPrograms.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
 import type { MapName } from './layout.ts';
@@ -87,9 +88,10 @@ export function loadDatapath(options: DatapathOptions): Upgrade {
 }
 
 function load(name: string, options: DatapathOptions, maps: MapSet): LoadedObject {
+  const constants = { listed_netns_only: namespaceCookie() === undefined ? 0 : 1, ...options.constants };
   const object = loadObject(join(options.objects, `${name}.o`), {
     constants: Object.fromEntries(
-      Object.entries(options.constants ?? {}).map(([member, value]) => [`tb_config.${member}`, value]),
+      Object.entries(constants).map(([member, value]) => [`tb_config.${member}`, value]),
     ),
     maxEntries: options.maxEntries ?? {},
     types: { tb_eth0_egress: TC, tb_eth0_ingress: TC, tb_lo: TC },

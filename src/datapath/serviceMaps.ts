@@ -18,8 +18,8 @@ export interface ServiceMaps extends Disposable {
    * @throws {Error} If a map is full; what was written is taken back first.
    */
   apply(plan: Plan): void;
-  /** All that is programmed. */
-  read(): Programmed;
+  /** All that is programmed, read anew each time it is gone through. */
+  readonly programmed: Programmed;
 }
 
 /** Opens the maps pinned in a directory. @throws {SystemError} `ENOENT` if they are not there. */
@@ -51,17 +51,25 @@ export function openServiceMaps(directory: string): ServiceMaps {
         }
       });
     },
-    read: () => ({
-      services: [...services.entries()],
-      slots: [...slots.entries()],
-      backends: [...backends.entries()].filter(([, { service }]) => service !== 0),
-      endpoints: [...endpoints.entries()],
-      rings: [...rings.entries()].map(([number]) => number),
-    }),
+    programmed: {
+      services: each(() => services.entries()),
+      slots: each(() => slots.entries()),
+      backends: each(() => usedBackends(backends.entries())),
+      endpoints: each(() => endpoints.entries()),
+      rings: each(() => rings.keys()),
+    },
     [Symbol.dispose]() {
       for (const map of [services, slots, backends, endpoints, rings]) map.close();
     },
   };
+}
+
+function each<T>(entries: () => Iterator<T>): Iterable<T> {
+  return { [Symbol.iterator]: entries };
+}
+
+function* usedBackends(entries: Iterable<[number, Backend]>): Generator<[number, Backend]> {
+  for (const entry of entries) if (entry[1].service !== 0) yield entry;
 }
 
 /** Nothing can be deleted from an array: a backend that shall not be there is one of state none. */

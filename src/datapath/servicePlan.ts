@@ -42,8 +42,29 @@ export function inverseOf(steps: readonly Step[]): Step[] {
     .reverse();
 }
 
+/** Where changes go while a plan is made. */
+export interface Changes {
+  service(id: string, change: Change<Endpoint, Service>): void;
+  endpoint(id: string, change: Change<Endpoint, number>): void;
+  backend(change: Change<number, Backend>): void;
+  ring(change: Change<number, Ring>): void;
+  /** Slots are written once: a changed set has a generation of its own. */
+  slot(change: Change<Slot, number>): void;
+  problem(set: string, text: string): void;
+}
+
+/** For bookkeeping alone. */
+export const noChanges: Changes = {
+  service() {},
+  endpoint() {},
+  backend() {},
+  ring() {},
+  slot() {},
+  problem() {},
+};
+
 /** Collects the changes of one plan. Of several changes to one entry the last counts. */
-export class PlanBuilder {
+export class PlanBuilder implements Changes {
   readonly #exact = new Entries<Endpoint, Service>();
   readonly #wildcards = new Entries<Endpoint, Service>();
   readonly #endpoints = new Entries<Endpoint, number>();
@@ -68,7 +89,6 @@ export class PlanBuilder {
     this.#rings.put(change.key, change);
   }
 
-  /** Slots are written once: a changed set has a generation of its own. */
   slot(change: Change<Slot, number>): void {
     this.#slots.push(change);
   }

@@ -4,7 +4,7 @@ import { type Backend, PROTOCOLS, type Slot } from './layout.ts';
 import { NumberPool } from './numbers.ts';
 import { type Draft, Places } from './places.ts';
 import { nameOf, type ProgrammedBackend, type ProgrammedSet, ringOf, sameNumbers } from './programmedSet.ts';
-import { type Plan, PlanBuilder } from './servicePlan.ts';
+import { noChanges, type Plan, PlanBuilder } from './servicePlan.ts';
 import type { BackendSetView, ServiceView } from './serviceView.ts';
 import { UndoLog } from './undoLog.ts';
 
@@ -36,7 +36,7 @@ export class ServicePlanner {
   readonly #places = new Places();
   readonly #backendNumbers: NumberPool;
   #nextService = 1;
-  #draft: Draft = newDraft();
+  #undo = new UndoLog();
   /** Backend numbers that the latest plan sets free. */
   #freed: number[] = [];
 
@@ -72,13 +72,12 @@ export class ServicePlanner {
     const members = sets.flatMap(({ backends }) => backends.map(({ number }) => number));
     this.#backendNumbers.adopt(new Set(members), highest.backend);
     this.#nextService = highest.service + 1;
-    const expected = this.#planning((draft) => {
-      for (const set of sets) {
-        this.#sets.set(set.key, set);
-        this.#write(draft, set.key, undefined, set);
-      }
-    });
-    return differences(programmed, expected);
+    const draft = { plan: noChanges, undo: new UndoLog(false) };
+    for (const set of sets) {
+      this.#sets.set(set.key, set);
+      this.#write(draft, set.key, undefined, set);
+    }
+    return differences(programmed, { sets, frontends: this.#frontends, places: this.#places });
   }
 
   /** Removes the adopted sets that no service has asked for: only once all services and endpoints are known. */
@@ -91,21 +90,22 @@ export class ServicePlanner {
 
   /** Takes back the latest plan. */
   rollback(): void {
-    this.#draft.undo.rollback();
+    this.#undo.rollback();
     this.#freed = [];
   }
 
   #planning(body: (draft: Draft) => void): Plan {
     for (const number of this.#freed) this.#backendNumbers.give(number);
     this.#freed = [];
-    this.#draft = newDraft();
+    this.#undo = new UndoLog();
+    const plan = new PlanBuilder();
     try {
-      body(this.#draft);
+      body({ plan, undo: this.#undo });
     } catch (error) {
       this.rollback();
       throw error;
     }
-    return this.#draft.plan.finish();
+    return plan.finish();
   }
 
   #changeService(draft: Draft, service: string, views: readonly BackendSetView[]): void {
@@ -206,10 +206,6 @@ export class ServicePlanner {
       this.#freed.push(gone.number);
     }
   }
-}
-
-function newDraft(): Draft {
-  return { plan: new PlanBuilder(), undo: new UndoLog() };
 }
 
 function backendEntry(set: ProgrammedSet, { address, port, state }: ProgrammedBackend): Backend {

@@ -10,7 +10,6 @@ import {
   readMessages,
   writeMessage,
 } from '../netlink/message.ts';
-import { withNamespace } from '../netlink/namespace.ts';
 import { receive } from '../netlink/socket.ts';
 import { send, socket } from '../netlink/syscalls.ts';
 import type { Endpoint } from './layout.ts';
@@ -62,23 +61,6 @@ export function destroyUdpSockets(places: readonly Endpoint[]): number {
   } finally {
     closeSync(fd);
   }
-}
-
-/**
- * The same in several namespaces, given by path; those that are gone are passed over. Runs on the main thread:
- * about 50 µs a namespace, so it is for the moment when a backend has gone.
- */
-export function destroyUdpSocketsIn(namespaces: Iterable<string>, places: readonly Endpoint[]): number {
-  if (!places.some(({ protocol }) => protocol === UDP)) return 0;
-  let ended = 0;
-  for (const path of namespaces) {
-    try {
-      ended += withNamespace(path, () => destroyUdpSockets(places));
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT', 'EINVAL')) throw error;
-    }
-  }
-  return ended;
 }
 
 function connectedSockets(fd: number, family: number): Buffer[] {

@@ -253,6 +253,11 @@ export class BpfMap<K, V> {
     }
   }
 
+  /** The keys of all entries, as {@link entries} finds them. */
+  *keys(): Generator<K> {
+    for (const [key] of this.entries()) yield key;
+  }
+
   /** How many entries there are, at about a hundred nanoseconds each. */
   count(): number {
     let count = 0;

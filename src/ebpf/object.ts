@@ -9,14 +9,25 @@ import { summarise } from './verifierLog.ts';
 /** An object that the kernel, or libbpf on its behalf, would not take. */
 export class LoadError extends Error {
   override readonly name = 'LoadError';
-  /** All that libbpf and the verifier said; the message has its gist. */
-  readonly log: string;
+  /** Private, so that whoever prints the error does not print thousands of lines with it. */
+  readonly #log: string;
+  /** The symbolic errno, where there is one. */
+  readonly code: string | undefined;
 
-  constructor(path: string, reason: string, log: string) {
-    super(`Cannot load ${path}: ${reason}`);
-    this.log = log;
+  constructor(path: string, reason: string, log = '', errno?: number) {
+    const code = errno === undefined ? undefined : errnoName(errno);
+    super(`Cannot load ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`);
+    this.#log = log;
+    this.code = code;
+  }
+
+  /** All that libbpf and the verifier said; the message has its gist. */
+  get log(): string {
+    return this.#log;
   }
 }
+
+const ATTEMPTS = 10;
 
 export interface LoadOptions {
   /** Values of `const volatile` variables: `name`, or `name.member`. Numbers take the variable's width. */
@@ -54,6 +65,17 @@ export interface LoadedObject {
  * @throws {LoadError} With one line of summary and the full log; nothing stays in the kernel.
  */
 export function loadObject(path: string, options: LoadOptions = {}): LoadedObject {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return loadOnce(path, options);
+    } catch (error) {
+      // A signal interrupts the verifier, and libbpf gives up after five of them.
+      if (!(error instanceof LoadError && error.code === 'EAGAIN') || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+function loadOnce(path: string, options: LoadOptions): LoadedObject {
   const object = openObject(path);
   try {
     const btf = btfOf(object, path);
@@ -61,7 +83,7 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
     setConstants(object, path, btf, options.constants ?? {});
     preparePrograms(object, path, options);
     const { result, log } = listening(() => libbpf().load(object));
-    if (result < 0) throw new LoadError(path, `${summarise(log)} (${errnoName(-result)})`, log);
+    if (result < 0) throw new LoadError(path, summarise(log), log, -result);
     const wanted = (name: string) => options.programs?.includes(name) ?? true;
     return {
       programs: new Map(
@@ -96,16 +118,16 @@ export function readBtf(path: string): Btf {
 
 function openObject(path: string): Handle {
   const { result, log } = listening(() => libbpf().openFile(path, null));
-  if (result === null) throw new LoadError(path, `${summarise(log)} (${errnoName(koffi().errno())})`, log);
+  if (result === null) throw new LoadError(path, summarise(log), log, koffi().errno());
   return result;
 }
 
 function btfOf(object: Handle, path: string): Btf {
   const btf = libbpf().btf(object);
-  if (btf === null) throw new LoadError(path, 'it carries no BTF, compile it with -g', '');
+  if (btf === null) throw new LoadError(path, 'it carries no BTF, compile it with -g');
   const size = Buffer.alloc(4);
   const bytes = libbpf().btfBytes(btf, size);
-  if (bytes === null) throw new LoadError(path, 'its BTF cannot be read', '');
+  if (bytes === null) throw new LoadError(path, 'its BTF cannot be read');
   return parseBtf(copyOf(bytes, size.readUInt32LE()));
 }
 
@@ -155,7 +177,7 @@ function setConstants(
   for (const [name, value] of Object.entries(constants)) {
     const section = sections.find(({ variables }) => variables.some((variable) => variable.name === name));
     const variable = section?.variables.find((variable) => variable.name === name);
-    if (!section || !variable) throw new LoadError(path, `it has no constant ${name}`, '');
+    if (!section || !variable) throw new LoadError(path, `it has no constant ${name}`);
     encodeConstant(value, variable.size, name).copy(section.bytes, variable.offset);
   }
   for (const { handle, bytes } of sections) {
@@ -191,7 +213,7 @@ function encodeConstant(value: number | bigint | Buffer, size: number, name: str
 function preparePrograms(object: Handle, path: string, { programs, types = {} }: LoadOptions): void {
   const all = programsOf(object);
   const missing = programs?.find((name) => !all.some((program) => program.name === name));
-  if (missing !== undefined) throw new LoadError(path, `it has no program ${missing}`, '');
+  if (missing !== undefined) throw new LoadError(path, `it has no program ${missing}`);
   for (const { name, handle } of all) {
     if (programs !== undefined) libbpf().setAutoload(handle, programs.includes(name));
     const wanted = types[name];
@@ -202,7 +224,7 @@ function preparePrograms(object: Handle, path: string, { programs, types = {} }:
 }
 
 function succeeded(result: number, path: string, what: string): void {
-  if (result < 0) throw new LoadError(path, `libbpf will not ${what} (${errnoName(-result)})`, '');
+  if (result < 0) throw new LoadError(path, `libbpf will not ${what}`, '', -result);
 }
 
 interface Named {

@@ -16,7 +16,7 @@ export function summarise(log: string): string {
 
 /** Statistics, register states and source lines that surround the message proper. */
 function isBookkeeping(line: string): boolean {
-  return /^(processed \d+ insns|verification time|stack depth|peak_states|max_states|;|\d+: |from \d+ to)/.test(
+  return /^(processed \d+ insns|verification time|stack depth|;|\d+: |from \d+ to|\s*(frame\d+: )?R\d+=)/.test(
     line,
   );
 }

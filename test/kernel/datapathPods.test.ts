@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { parseIP } from '../../src/address/ip.ts';
 import { parseMac } from '../../src/address/mac.ts';
 import { parseInterfaceAddress } from '../../src/address/prefix.ts';
@@ -10,10 +11,14 @@ import { type AttachmentKind, type AttachmentSpec, attachmentId } from '../../sr
 import type { PodInterface } from '../../src/attach/podPrograms.ts';
 import { newRecord, RecordStore } from '../../src/attach/record.ts';
 import { pinDirectory } from '../../src/datapath/directory.ts';
+import { listFlows } from '../../src/datapath/flows.ts';
 import { MAPS, PROTOCOLS } from '../../src/datapath/layout.ts';
 import { datapathPodPrograms } from '../../src/datapath/podPrograms.ts';
 import { loadDatapath } from '../../src/datapath/programs.ts';
-import { destroyUdpSocketsIn } from '../../src/datapath/socketDestroy.ts';
+import { openServiceMaps } from '../../src/datapath/serviceMaps.ts';
+import { ServicePlanner } from '../../src/datapath/services.ts';
+import type { BackendSetView } from '../../src/datapath/serviceView.ts';
+import { destroyUdpSockets } from '../../src/datapath/socketDestroy.ts';
 import { withDescriptor } from '../../src/ebpf/bpf.ts';
 import { isDefunct, linkInfo } from '../../src/ebpf/link.ts';
 import { openMap } from '../../src/ebpf/map.ts';
@@ -281,6 +286,102 @@ describe('an upgrade', () => {
   });
 });
 
+describe('pods, services and an upgrade together', () => {
+  const SERVICE = '10.96.0.80';
+  const PODS = { client: '10.1.0.2', server: '10.1.0.3' };
+
+  /** Pods with addresses, routed by the host as the veth attachment does. */
+  function routedPod(name: keyof typeof PODS) {
+    const pod = newPod(name, { kind: 'veth' });
+    const { namespace } = pod;
+    const mac = `02:00:00:00:00:0${PODS[name].at(-1)}`;
+    host.run('ip', 'link', 'set', `v-${name}`, 'up', 'address', mac);
+    host.run('ip', 'route', 'add', `${PODS[name]}/32`, 'dev', `v-${name}`);
+    host.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
+    namespace.run('ip', 'addr', 'add', `${PODS[name]}/32`, 'dev', 'eth0');
+    namespace.run('ip', 'neigh', 'add', '169.254.1.1', 'lladdr', mac, 'dev', 'eth0', 'nud', 'permanent');
+    namespace.run('ip', 'route', 'add', '169.254.1.1', 'dev', 'eth0');
+    namespace.run('ip', 'route', 'add', 'default', 'via', '169.254.1.1');
+    namespace.run('sysctl', '-qw', 'net.ipv4.conf.lo.accept_local=1');
+    namespace.inside(() => both.attach(pod.pod));
+    return pod;
+  }
+
+  const ECHO = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 8080)); print('ready', flush=True)
+while True:
+    data, peer = s.recvfrom(64); s.sendto(data, peer)
+`;
+  const STREAM = `
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('${SERVICE}', 80)); s.settimeout(1)
+lost = wrong = sent = 0; end = time.time() + float(sys.argv[1])
+while time.time() < end:
+    sent += 1
+    try:
+        s.send(str(sent).encode())
+        wrong += s.recv(64) != str(sent).encode()
+    except OSError:
+        lost += 1
+    time.sleep(0.0005)
+print(sent, lost, wrong, s.getpeername()[0])
+`;
+
+  test('a stream to a service loses no packet while all programs are replaced again and again', async () => {
+    const client = routedPod('client');
+    const server = routedPod('server');
+    using maps = openServiceMaps(directory.maps);
+    const planner = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
+    const program = (backends: BackendSetView['backends']) => {
+      const view = { key: 'default/echo', sets: [{ ...set, backends }], problems: [] };
+      maps.apply(planner.plan([{ key: view.key, view }]));
+    };
+    const set: BackendSetView = {
+      key: 'default/echo:80/UDP/4',
+      protocol: 'UDP',
+      port: 80,
+      frontends: [{ address: parseIP(SERVICE), shared: false }],
+      backends: [{ address: parseIP(PODS.server), port: 8080, state: 'active' }],
+      affinitySeconds: 0,
+      balance: 'random',
+    };
+    program(set.backends);
+    const echo = server.namespace.start('python3', ['-c', ECHO], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await new Promise((resolve) => echo.stdout?.once('data', resolve));
+    const stream = client.namespace.start('python3', ['-c', STREAM, '4'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let said = '';
+    stream.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    let running = true;
+    const closed = new Promise<void>((resolve) =>
+      stream.once('close', () => {
+        running = false;
+        resolve();
+      }),
+    );
+    let upgrades = 0;
+    for (; running; upgrades++) {
+      load();
+      assert.deepEqual(both.replaceAll(), []);
+      // New slots under the stream: another backend comes and goes.
+      const other = { address: parseIP('10.1.0.99'), port: 8080, state: 'active' as const };
+      program(upgrades % 2 === 0 ? [...set.backends, other] : set.backends);
+      await setTimeout(20);
+    }
+    await closed;
+    const [sent = 0, lost, wrong] = said.split(' ').map(Number);
+    assert.ok(sent > 200 && upgrades > 2, `${sent} packets, ${upgrades} upgrades`);
+    assert.deepEqual([lost, wrong], [0, 0], said);
+    assert.deepEqual([...listFlows(bpfDir)].length, 1);
+    client.close();
+    server.close();
+  });
+});
+
 test('UDP sockets connected to a backend that is gone are ended, others are not', async () => {
   const pod = namespaces.create('udp');
   const script = `
@@ -298,19 +399,20 @@ for s in sockets:
         print(errno.errorcode.get(error.errno, 'timeout'), flush=True)
 `;
   const child = pod.start('python3', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines: string[] = [];
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => lines.push(...text.trim().split('\n')));
-  while (lines.length === 0) await new Promise((resolve) => child.stdout?.once('data', resolve));
-  const ended = destroyUdpSocketsIn(
-    [pod.path, '/run/netns/tbtpods-nobody'],
-    [
+  let said = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  while (said === '') await setTimeout(10);
+  const ended = pod.inside(() =>
+    destroyUdpSockets([
       { address: parseIP('127.0.0.1'), port: 5301, protocol: PROTOCOLS.UDP },
       { address: parseIP('127.0.0.1'), port: 5302, protocol: PROTOCOLS.TCP },
-    ],
+    ]),
   );
   const closed = new Promise((resolve) => child.once('close', resolve));
   child.stdin?.end('\n');
   await closed;
   assert.equal(ended, 2);
-  assert.deepEqual(lines, ['ready', 'ECONNABORTED', 'ECONNABORTED', 'timeout', 'timeout']);
+  assert.deepEqual(said.trim().split('\n'), ['ready', 'ECONNABORTED', 'ECONNABORTED', 'timeout', 'timeout']);
 });

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { withDescriptor } from '../../src/ebpf/bpf.ts';
 import { cgroupRoot, openCgroup } from '../../src/ebpf/cgroup.ts';
 import { be16, padding, raw, struct, u32, u64 } from '../../src/ebpf/codec.ts';
+import { explained, FEATURES } from '../../src/ebpf/features.ts';
 import { MapIterator } from '../../src/ebpf/iterator.ts';
 import { createLink, updateLink } from '../../src/ebpf/link.ts';
 import { BpfMap, createMap, mapInfo, openMap, openMapById, perCpu } from '../../src/ebpf/map.ts';
@@ -257,6 +258,24 @@ test('an iterator visits every entry in the kernel, may delete, and reports', ()
   assert.deepEqual([kept.readUInt32LE(0), kept.readUInt32LE(4), kept.length].sort(), [2, 3, 8]);
   assert.equal(map.get({ number: 1, port: 0 }), undefined);
   map.deleteAll([...map.entries()].map(([key]) => key));
+});
+
+test('the features that this kernel is new enough for are found', () => {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  for (const { name, since, supported } of Object.values(FEATURES)) {
+    const [wantedMajor = 0, wantedMinor = 0] = since.split('.').map(Number);
+    if (major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)) assert.ok(supported(), name);
+  }
+});
+
+test('an error is explained by the feature that is missing, and only by that', () => {
+  const error = new Error('Cannot attach');
+  if (FEATURES.tcx.supported()) assert.equal(explained(FEATURES.tcx, error), error);
+  const missing = { name: 'time travel', since: '9.9', supported: () => false };
+  assert.match(
+    String(explained(missing, error)),
+    /Cannot use time travel: this kernel has none, Linux 9.9 does/,
+  );
 });
 
 test('a cgroup link is pinned, and takes another program without a gap', () => {
