@@ -61,5 +61,12 @@ test-interop: build
 	@echo "make: interoperation tests against FRR, BIRD and GoBGP"
 	@$(if $(INTEROP_TESTS),$(RUN_TESTS) --test-concurrency=1 $(INTEROP_TESTS),echo "make: there is none yet")
 
+demo: build
+	@scripts/install-dependencies.sh demo
+	@scripts/demo.sh up
+
+demo-down:
+	@scripts/demo.sh down
+
 clean:
 	rm -rf dist
