@@ -20,6 +20,8 @@ export interface AddressRequest {
   readonly pod: Pod | undefined;
   /** Addresses the runtime insists on; empty leaves the choice to the source. */
   readonly ips: readonly IP[];
+  /** Whether the interface will stand on a link with others, as a NIC does: its addresses come from that link's segment. */
+  readonly onLink?: boolean | undefined;
 }
 
 /** What a source gives out: at least one address, at most one of each family. */

@@ -24,9 +24,9 @@ shows() { local claim=$1; shift; if "$@" >/dev/null 2>&1; then pass "$claim"; el
 # `ip netns exec` would hide bpffs; this enters the network namespace and nothing else.
 inside() { local ns=$1; shift; nsenter --net="/run/netns/$ns" "$@"; }
 tombolo() { dist/tombolo "$@"; }
-fetch() { inside "tbdemo-$1" curl -s --max-time 2 "http://$2/"; }
+fetch() { inside "tbdemo-$1" curl -s --max-time 1 "http://$2/"; }
 # The same from a process in the agent's cgroup: translated at the socket, before there is any packet.
-fetch_at_socket() { (echo "$BASHPID" >"$cgroup/cgroup.procs" && inside "tbdemo-$1" curl -s --max-time 2 "http://$2/"); }
+fetch_at_socket() { (echo "$BASHPID" >"$cgroup/cgroup.procs" && inside "tbdemo-$1" curl -s --max-time 1 "http://$2/"); }
 
 down() {
   local pid
@@ -142,8 +142,11 @@ answered_by() {
   [[ $seen == "$(printf '%s\n' "$@" | sort | xargs)" ]]
 }
 
-# Waits until a change has come through, two seconds at most.
-soon() { for _ in $(seq 20); do "$@" && return 0; sleep 0.1; done; return 1; }
+# Waits until a change has come through, for three seconds at most.
+soon() {
+  local end=$((SECONDS + 3))
+  while ! "$@"; do ((SECONDS < end)) || return 1; sleep 0.1; done
+}
 
 refused_at_once() { # FROM TARGET
   local begin=${EPOCHREALTIME/./} status=0

@@ -32,7 +32,12 @@ export async function add(call: CallOf<'ADD'>, node: Node): Promise<JsonObject> 
 
   const owner = { network: configuration.network, containerID, ifName };
   const source = sourceOf(call, node);
-  const allocation = await source.allocate({ owner, pod: podOf(environment.args), ips: capabilities.ips });
+  const allocation = await source.allocate({
+    owner,
+    pod: podOf(environment.args),
+    ips: capabilities.ips,
+    onLink: kind.kind !== 'veth',
+  });
   const spec = specOf(call, kind, capabilities.mac, allocation);
   const attached = await attachOrRelease(spec, source, owner, node);
   const result = resultOf(spec, attached, saysSomething(allocation.dns) ? allocation.dns : configuration.dns);

@@ -19,9 +19,9 @@ const CODES: Record<RefusalReason, number> = {
 /** The node's own IPAM, as the CNI verbs see it. */
 export function addressesOf(ipam: Ipam): AddressSource {
   return {
-    async allocate({ owner, pod, ips }) {
+    async allocate({ owner, pod, ips, onLink }) {
       try {
-        const allocation = await ipam.allocate({ owner, pod, addresses: ips });
+        const allocation = await ipam.allocate({ owner, pod, addresses: ips, onLink });
         return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS };
       } catch (error) {
         if (error instanceof Refusal) throw new CniError(CODES[error.reason], error.message);

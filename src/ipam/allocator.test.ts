@@ -60,6 +60,15 @@ test('a segment with a gateway keeps that, its first and its last address', () =
   assert.equal(allocator.segments[0]?.capacity, 5n);
 });
 
+test('a NIC draws from the segment of its link, a veth pair from a routed one, and either from what there is', () => {
+  const both = allocatorOf(segment('10.0.0.0/29'), segment('10.0.1.0/29', { gateway: parseIP('10.0.1.1') }));
+  const choose = (allocator: Allocator, onLink: boolean) =>
+    allocator.choose({ owner: owner('c'), addresses: [], onLink }, 0, COOLDOWN).addresses.map(formatIP);
+  assert.deepEqual(choose(both, true), ['10.0.1.2']);
+  assert.deepEqual(choose(both, false), ['10.0.0.0']);
+  assert.deepEqual(choose(allocatorOf(segment('10.0.0.0/29')), true), ['10.0.0.0']);
+});
+
 test('the address released the longest ago comes first, and not before it has rested', () => {
   const allocator = allocatorOf(segment('10.0.0.0/30'));
   for (const name of ['a', 'b', 'c']) add(allocator, name);

@@ -32,6 +32,11 @@ export interface Request {
   readonly pod?: PodReference | undefined;
   /** Addresses asked for by name; empty leaves the choice to the allocator, in every family there is. */
   readonly addresses: readonly IP[];
+  /**
+   * Whether the interface stands on a link with others. If so, segments with a gateway are drawn from, if not, segments
+   * without; where the node has only the one sort of a family, from that.
+   */
+  readonly onLink?: boolean | undefined;
 }
 
 /** What happened, and all that needs to be remembered: the state is what its entries make of it. */
@@ -107,7 +112,8 @@ export class Allocator {
     if (families.length === 0) {
       throw new Refusal('no segment', 'Cannot allocate an address: no segment is assigned to this node');
     }
-    const picks = families.map((family) => this.#pick(family, now, cooldown));
+    const onLink = request.onLink ?? false;
+    const picks = families.map((family) => this.#pick(this.#suited(family, onLink), family, now, cooldown));
     return {
       addresses: picks.map(({ address }) => address),
       hot: picks.flatMap(({ address, freshness }) => (freshness === 'hot' ? [address] : [])),
@@ -153,14 +159,19 @@ export class Allocator {
     }
   }
 
-  #pick(family: Family, now: number, cooldown: number): { address: IP; freshness: Freshness } {
-    const picks = this.#active(family).flatMap((segment) => segment.pick(now, cooldown, this.#taken) ?? []);
+  #pick(
+    segments: readonly SegmentState[],
+    family: Family,
+    now: number,
+    cooldown: number,
+  ): { address: IP; freshness: Freshness } {
+    const picks = segments.flatMap((segment) => segment.pick(now, cooldown, this.#taken) ?? []);
     const pick =
       picks.find(({ freshness }) => freshness === 'fresh') ??
       picks.find(({ freshness }) => freshness === 'rested') ??
       picks[0];
     if (pick) return pick;
-    const full = this.#active(family)
+    const full = segments
       .map(({ segment, capacity }) => `${formatPrefix(segment.prefix)} (${capacity})`)
       .join(', ');
     throw new Refusal(
@@ -186,6 +197,12 @@ export class Allocator {
     return this.#segments.filter(
       ({ segment }) => segment.state === 'active' && familyOf(segment.prefix.address) === family,
     );
+  }
+
+  #suited(family: Family, onLink: boolean): SegmentState[] {
+    const active = this.#active(family);
+    const suited = active.filter(({ segment }) => (segment.gateway !== undefined) === onLink);
+    return suited.length > 0 ? suited : active;
   }
 
   #segmentOf(address: IP): SegmentState | undefined {
