@@ -15,6 +15,8 @@ struct config {
 	__u32 udp_new_seconds;
 	__u32 udp_open_seconds;
 	__u32 sctp_seconds;
+	/* Fragments: seconds for which a first fragment speaks for later ones, and these wait for it. */
+	__u32 fragment_seconds;
 	/* Sockets: 1: only namespaces listed in tb_netns are served; 0: all (kernels before 5.14 do not tell user
 	 * space the cookie). */
 	__u32 listed_netns_only;
@@ -28,5 +30,6 @@ const volatile struct config tb_config SEC(".rodata.config") = {
 	.udp_new_seconds = 30,           /* as nf_conntrack_udp_timeout */
 	.udp_open_seconds = 180,         /* longer than nf_conntrack_udp_timeout_stream, as QUIC idles for long */
 	.sctp_seconds = 21600,           /* its heartbeats (30 s) keep it alive */
+	.fragment_seconds = 30,          /* as Linux reassembles; then an identification may name another packet */
 	.listed_netns_only = 1,
 };

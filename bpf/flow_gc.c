@@ -6,22 +6,11 @@
 
 #include "clock.h"
 #include "flows.h"
+#include "iterator.h"
 #include "maps.h"
 
 /* Seconds a half may be without its other: entering the two takes far less. */
 #define LONELY_SECONDS 2
-
-/* The iterator's context in kernel types, of which only these fields are used; libbpf finds their places by BTF. */
-struct bpf_iter_meta {
-	struct seq_file *seq;
-	__u64 session_id;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *key;
-	void *value;
-} __attribute__((preserve_access_index));
 
 /* Flows, not halves. Only one run at a time: the agent's. */
 static struct {

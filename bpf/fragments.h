@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "clock.h"
+#include "config.h"
 #include "maps.h"
 #include "packet.h"
 #include "subprogram.h"
@@ -13,10 +14,6 @@
 
 /* Fragments of one packet held: 64 KiB in frames of 1500 bytes are 45. */
 #define HELD_PER_PACKET 48
-
-/* Seconds after which an identification may name another packet (RFC 1122 section 3.3.2 has 60 to 120 for reassembly,
- * Linux 30). */
-#define FRAGMENT_SECONDS 30
 
 /* Where a fragment is put together before it goes into tb_held: too long for the stack. */
 struct {
@@ -40,7 +37,7 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 static __always_inline struct fragment *find_fragment(const struct fragment_key *key)
 {
 	struct fragment *fragment = bpf_map_lookup_elem(&tb_fragments, key);
-	return fragment && now_seconds() - fragment->seen < FRAGMENT_SECONDS ? fragment : NULL;
+	return fragment && now_seconds() - fragment->seen < tb_config.fragment_seconds ? fragment : NULL;
 }
 
 /* The first free index; -1: there is none. */
@@ -52,7 +49,7 @@ static __always_inline int hold_at(struct held_key *key, struct held *draft)
 			return 0;
 		/* What an earlier packet of this identification has left does not count. */
 		struct held *held = bpf_map_lookup_elem(&tb_held, key);
-		if (held && draft->seen - held->seen >= FRAGMENT_SECONDS &&
+		if (held && draft->seen - held->seen >= tb_config.fragment_seconds &&
 		    !bpf_map_update_elem(&tb_held, key, draft, BPF_ANY))
 			return 0;
 	}
@@ -89,7 +86,7 @@ static __always_inline int become_held(struct __sk_buff *skb, __u32 l3, const st
 	if (!held)
 		return -1;
 	__u32 length = held->length;
-	bool stale = now_seconds() - held->seen >= FRAGMENT_SECONDS;
+	bool stale = now_seconds() - held->seen >= tb_config.fragment_seconds;
 	if (length == 0 || length > HELD_BYTES)
 		return 1;
 	if (!stale && (bpf_skb_change_tail(skb, l3 + length, 0) || bpf_skb_store_bytes(skb, l3, held->bytes, length, 0)))

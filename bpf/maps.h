@@ -200,10 +200,11 @@ struct fragment {
 	__u32 protocol;
 };
 
-/* The ports of a fragmented packet, learnt from its first fragment. */
+/* The ports of a fragmented packet, learnt from its first fragment. LRU maps keep up to 128 free entries aside for each
+ * CPU, so that a small one would push out what is in use. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);
 } tb_fragments SEC(".maps");
@@ -222,10 +223,12 @@ struct held {
 	__u8 bytes[HELD_BYTES];
 };
 
-/* Fragments that overtook their first one, as they came. */
+/* Fragments that overtook their first one, as they came. Memory is taken for those there are; tb_held_gc removes those
+ * whose first never came. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 512);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
 	__type(key, struct held_key);
 	__type(value, struct held);
 } tb_held SEC(".maps");

@@ -75,15 +75,12 @@ SUBPROGRAM int look_up_next_hop(struct __sk_buff *skb, const struct packet *pack
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
 		__builtin_memcpy(flow->next_hop, query.dmac, sizeof(flow->next_hop));
 		return set_destination_mac(skb, flow->next_hop);
-	case BPF_FIB_LKUP_RET_NO_NEIGH: {
-		struct bpf_redir_neigh neighbour = { .nh_family = query.family };
-		__builtin_memcpy(neighbour.ipv6_nh, query.ipv6_dst, sizeof(neighbour.ipv6_nh));
-		mark_translated(skb);
-		return bpf_redirect_neigh(skb->ifindex, &neighbour, sizeof(neighbour), 0);
-	}
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
-		/* The look-up is denied on a device that does not forward, a redirect is not: slower, as
-		 * it looks up for every packet, so the plugin turns forwarding on where it may. */
+		/* The kernel looks up route and neighbour itself. It is not told the next hop found here: a packet that
+		 * waits for its neighbour keeps the route of the service address then, and in the end goes to that one's
+		 * gateway. Look-ups are denied on a device that does not forward, so every packet comes this way there,
+		 * and the plugin turns forwarding on. */
 		mark_translated(skb);
 		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 	case BPF_FIB_LKUP_RET_BLACKHOLE:

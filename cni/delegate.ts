@@ -51,7 +51,7 @@ export async function newestCommon(call: Delegation): Promise<Version | undefine
 async function run(verb: Verb, call: Delegation): Promise<JsonObject | undefined> {
   const program = await findPlugin(call.type, call.path);
   const child = spawn(program, {
-    env: { ...process.env, ...call.variables, CNI_COMMAND: verb },
+    env: { ...ambient(), ...call.variables, CNI_COMMAND: verb },
     stdio: ['pipe', 'pipe', 'pipe'],
     signal: AbortSignal.timeout(PATIENCE),
     killSignal: 'SIGKILL',
@@ -61,6 +61,11 @@ async function run(verb: Verb, call: Delegation): Promise<JsonObject | undefined
   });
   if (exchange.failure === undefined) return readAnswer(program, exchange.output);
   throw readError(`${call.type} ${verb}`, exchange);
+}
+
+/** What the other plugin finds around it, apart from the call: this process may be serving another one. */
+function ambient(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_')));
 }
 
 /**

@@ -71,7 +71,7 @@ export function parseEnvironment(all: Variables): Environment {
   const ifName = parseIfName(variables.CNI_IFNAME ?? '');
   if (verb === 'DEL') {
     const netns = variables.CNI_NETNS?.startsWith('/') ? variables.CNI_NETNS : undefined;
-    return { verb, ...call, containerID, ifName, netns, args: readableArgs(variables.CNI_ARGS) };
+    return { verb, ...withoutBadArgs(call), containerID, ifName, netns };
   }
   const netns = variables.CNI_NETNS ?? '';
   // The launcher's directory is not the agent's: a relative path would mean another file there.
@@ -127,12 +127,16 @@ function parseArgs(text = ''): Args {
   );
 }
 
-/** DEL has nothing to gain from refusing what ADD would have refused. */
-function readableArgs(text: string | undefined): Args {
+/**
+ * The ADD that was refused for its arguments is followed by a DEL with the same ones, for which neither this plugin
+ * nor a delegated one needs them.
+ */
+function withoutBadArgs(call: Delegating): Delegating & { args: Args } {
   try {
-    return parseArgs(text);
+    return { ...call, args: parseArgs(call.variables.CNI_ARGS) };
   } catch {
-    return new Map();
+    const { CNI_ARGS: _, ...variables } = call.variables;
+    return { ...call, variables, args: new Map() };
   }
 }
 

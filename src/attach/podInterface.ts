@@ -1,8 +1,9 @@
 import { familyOf } from '../address/ip.ts';
+import { samePrefix } from '../address/prefix.ts';
 import { addAddress } from '../netlink/address.ts';
 import { getLink, setLink } from '../netlink/link.ts';
 import { replaceNeighbour } from '../netlink/neighbour.ts';
-import { addRoute } from '../netlink/route.ts';
+import { addRoute, listRoutes, MAIN_TABLE } from '../netlink/route.ts';
 import type { AttachmentSpec } from './attachment.ts';
 import { type InterfacePlan, isOffLink } from './plan.ts';
 import type { Pod } from './pod.ts';
@@ -10,6 +11,9 @@ import type { Steps } from './steps.ts';
 import { setSysctl } from './sysctl.ts';
 
 const LOOPBACK = 1;
+
+/** A route that an earlier interface of the pod has already comes after it: IPv6 starts at 1024. */
+const BEHIND = 2048;
 
 interface Interface {
   readonly spec: AttachmentSpec;
@@ -25,6 +29,7 @@ export function configureInterface({ spec, pod, steps, index }: Interface, plan:
     pod.inside(() => prepareSysctls(spec, plan));
   });
   steps.take('give the pod its addresses and routes', () => {
+    const taken = listRoutes(pod.netlink, { table: MAIN_TABLE });
     pod.netlink.batch((batch) => {
       // Before the interface is on, so that its neighbours are told of them (arp_notify) when it is.
       for (const address of plan.addresses) addAddress(batch, { index, address, noDad: true });
@@ -32,7 +37,8 @@ export function configureInterface({ spec, pod, steps, index }: Interface, plan:
       for (const neighbour of plan.neighbours) replaceNeighbour(batch, { index, ...neighbour });
       for (const { prefix, gateway, preferredSource } of plan.routes) {
         const onLink = gateway !== undefined && isOffLink(gateway, plan.addresses);
-        addRoute(batch, { prefix, preferredSource, nextHops: [{ index, gateway, onLink }] });
+        const priority = taken.some((route) => samePrefix(route.prefix, prefix)) ? BEHIND + index : undefined;
+        addRoute(batch, { prefix, preferredSource, priority, nextHops: [{ index, gateway, onLink }] });
       }
     });
   });

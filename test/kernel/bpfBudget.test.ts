@@ -29,6 +29,7 @@ const PROGRAMS: readonly ProgramName[] = [
   'tb_getpeername4',
   'tb_getpeername6',
   'tb_flow_gc',
+  'tb_held_gc',
 ];
 
 const namespaces = new TestNamespaces('bpfbudget');

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { formatIP } from '../../src/address/ip.ts';
 import { FLOW_FLAGS, type Flow, type FlowKey } from '../../src/datapath/layout.ts';
-import { MapIterator } from '../../src/ebpf/iterator.ts';
 import { Datapath, endpointOf, type ServiceHandle } from './bpfRig.ts';
 import { at, CASTS, TestPod, VERDICTS } from './bpfTestPod.ts';
 import { TestNamespaces } from './namespaces.ts';
@@ -625,17 +624,7 @@ describe('the table of flows', () => {
 });
 
 describe('the collector', () => {
-  const run = () => {
-    const iterator = new MapIterator(datapath.program('tb_flow_gc'), datapath.maps.tb_flows.fd);
-    try {
-      const lines = iterator.run().toString().trim().split('\n');
-      return Object.fromEntries(
-        lines.map((line) => line.split(' ')).map(([name, number]) => [name, Number(number)]),
-      );
-    } finally {
-      iterator.close();
-    }
-  };
+  const run = () => datapath.collect('tb_flow_gc', 'tb_flows');
   const nothing = { new: 0, open: 0, closing: 0, reset: 0, direct: 0, expired: 0, lonely: 0 };
 
   test('finds nothing in an empty table', () => assert.deepEqual(run(), nothing));
@@ -701,9 +690,7 @@ describe('the collector', () => {
         seen: now() - 6,
         since: now() - 6,
       });
-      const iterator = new MapIterator(impatient.program('tb_flow_gc'), impatient.maps.tb_flows.fd);
-      iterator.run();
-      iterator.close();
+      impatient.collect('tb_flow_gc', 'tb_flows');
       assert.equal(impatient.flows().length, 0);
     } finally {
       impatient.close();

@@ -17,18 +17,20 @@ import {
 import { REASONS, type Reason } from '../../src/datapath/reasons.ts';
 import type { Codec } from '../../src/ebpf/codec.ts';
 import { u32 } from '../../src/ebpf/codec.ts';
+import { MapIterator } from '../../src/ebpf/iterator.ts';
 import { BpfMap, createMap, mapInfo, openMapById, perCpu } from '../../src/ebpf/map.ts';
 import { type LoadedObject, loadObject } from '../../src/ebpf/object.ts';
 
 const DIRECTORY = join(import.meta.dirname, '../../dist/bpf');
-export const OBJECTS = ['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc'] as const;
+export const OBJECTS = ['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc'] as const;
 
 export type ProgramName =
   | 'tb_eth0_egress'
   | 'tb_eth0_ingress'
   | 'tb_lo'
   | `tb_${'connect' | 'sendmsg' | 'recvmsg' | 'getpeername'}${4 | 6}`
-  | 'tb_flow_gc';
+  | 'tb_flow_gc'
+  | 'tb_held_gc';
 
 /** BPF_PROG_TYPE_SCHED_CLS; libbpf 1.1 knows no section by the names that say which hook it is. */
 const TC = { type: 3, attachType: 0 };
@@ -73,7 +75,7 @@ export class Datapath {
     for (const object of OBJECTS) {
       const loaded = loadObject(join(DIRECTORY, `${object}.o`), {
         constants: prefixed(constants),
-        maxEntries: { tb_flows: 4096, tb_slots: 4096, tb_held: 64, ...maxEntries },
+        maxEntries: { tb_flows: 4096, tb_slots: 4096, ...maxEntries },
         types: { tb_eth0_egress: TC, tb_eth0_ingress: TC, tb_lo: TC },
         reuse: ({ name }) => {
           const fd = this.#fds.get(name);
@@ -211,6 +213,19 @@ export class Datapath {
     REASONS.forEach((_, index) => {
       this.maps.tb_metrics.set(index, zeros.map(() => 0n) as never);
     });
+  }
+
+  /** Runs a collector; the numbers it reports, by name. */
+  collect(program: 'tb_flow_gc' | 'tb_held_gc', map: 'tb_flows' | 'tb_held'): Record<string, number> {
+    const iterator = new MapIterator(this.program(program), this.maps[map].fd);
+    try {
+      const lines = iterator.run().toString().trim().split('\n');
+      return Object.fromEntries(
+        lines.map((line) => line.split(' ')).map(([name, number]) => [name, Number(number)]),
+      );
+    } finally {
+      iterator.close();
+    }
   }
 
   close(): void {

@@ -1,0 +1,168 @@
+// `make bench-cni`: a pod's ADD and DEL beside those of the reference ptp plugin, everything as a runtime runs it.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { withNamespace } from '../../src/netlink/namespace.ts';
+import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { formatSpread, inTurns, ratios, type Spread, spreadOf } from './ratio.ts';
+import { report } from './report.ts';
+
+const ROUNDS = 40;
+
+const namespaces = new TestNamespaces('cnibench');
+const directory = mkdtempSync(join(tmpdir(), 'tombolo-cnibench-'));
+const bpfDir = `/sys/fs/bpf/cnibench${process.pid}`;
+const node = namespaces.create('node');
+
+const hostLocal = (name: string, subnet: string) => ({
+  type: 'host-local',
+  dataDir: join(directory, name),
+  ranges: [[{ subnet }]],
+  routes: [{ dst: '0.0.0.0/0' }],
+});
+
+const tombolo = {
+  cniVersion: '1.0.0',
+  name: 'tombolo',
+  type: 'tombolo',
+  agentSocket: join(directory, 'run', 'agent.sock'),
+  stateDir: join(directory, 'state'),
+  bpfDir,
+};
+
+const plugins = {
+  'launcher and agent': { program: resolve('dist/cni/tombolo'), config: tombolo },
+  'bundle alone, host-local': {
+    program: resolve('dist/cni/tombolo.cjs'),
+    config: {
+      ...tombolo,
+      name: 'alone',
+      agentSocket: join(directory, 'none'),
+      ipam: hostLocal('alone', '10.201.0.0/16'),
+    },
+  },
+  'ptp, host-local': {
+    program: '/usr/lib/cni/ptp',
+    config: { cniVersion: '1.0.0', name: 'ptp', type: 'ptp', ipam: hostLocal('ptp', '10.202.0.0/16') },
+  },
+} as const;
+
+type Plugin = keyof typeof plugins;
+const BASE: Plugin = 'ptp, host-local';
+
+/** Runs a verb in the node's namespace; milliseconds from before fork to after wait. */
+function run(verb: string, plugin: Plugin, pod: TestNamespace): number {
+  const { program, config } = plugins[plugin];
+  const env = {
+    PATH: process.env.PATH,
+    CNI_COMMAND: verb,
+    CNI_CONTAINERID: pod.name,
+    CNI_NETNS: pod.path,
+    CNI_IFNAME: 'eth0',
+    CNI_PATH: '/usr/lib/cni',
+  };
+  const input = JSON.stringify(config);
+  return withNamespace(node.path, () => {
+    const start = performance.now();
+    const { status, stdout } = spawnSync(program, { env, input, encoding: 'utf8' });
+    const milliseconds = performance.now() - start;
+    if (status !== 0) throw new Error(`Cannot measure: ${verb} of ${plugin} failed: ${stdout}`);
+    return milliseconds;
+  });
+}
+
+async function main(): Promise<void> {
+  node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'up1');
+  node.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'up0');
+  node.run('ip', 'link', 'set', 'up0', 'up');
+  node.run('ip', 'link', 'set', 'up1', 'up');
+  node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.254');
+  const agent = await startAgent();
+  try {
+    const adds = new Map<string, number[]>();
+    const dels = new Map<string, number[]>();
+    let count = 0;
+    const names = Object.keys(plugins) as Plugin[];
+    const contenders = names.map((name) => ({
+      name,
+      run: () => {
+        const pod = namespaces.create(`pod${++count}`);
+        const add = run('ADD', name, pod);
+        const del = run('DEL', name, pod);
+        pod.remove();
+        // The round that warms up is the first of each.
+        adds.set(name, [...(adds.get(name) ?? []), add]);
+        dels.set(name, [...(dels.get(name) ?? []), del]);
+        return add + del;
+      },
+    }));
+    await inTurns(contenders, ROUNDS);
+    const row = (name: Plugin) => [
+      name,
+      ...[adds, dels].flatMap((times) => {
+        const [values = [], base = []] = [times.get(name)?.slice(1), times.get(BASE)?.slice(1)];
+        return [milliseconds(spreadOf(values)), name === BASE ? '1' : formatSpread(ratios(values, base))];
+      }),
+    ];
+    report({
+      title: 'CNI: time of ADD and DEL',
+      command: 'make bench-cni',
+      method:
+        `A runtime's call, from fork to exit, of a pod in a network namespace of its own; ${ROUNDS} rounds, the plugins in turns ` +
+        'within each. Tombolo attaches its eBPF programs and keeps a durable record, ptp does neither.',
+      header: ['plugin', 'ADD, ms', 'ADD, ratio to ptp', 'DEL, ms', 'DEL, ratio to ptp'],
+      rows: names.map(row),
+    });
+  } finally {
+    agent.kill('SIGTERM');
+    await setTimeout(300);
+    namespaces.close();
+    rmSync(directory, { recursive: true, force: true });
+    rmSync(bpfDir, { recursive: true, force: true });
+  }
+}
+
+function milliseconds(spread: Spread): string {
+  return formatSpread(spread, 1);
+}
+
+async function startAgent() {
+  mkdirSync(join(directory, 'store'));
+  const config = {
+    nodeName: 'bench',
+    segments: ['10.200.0.0/16'],
+    store: `directory:${join(directory, 'store')}`,
+    runDir: join(directory, 'run'),
+    stateDir: join(directory, 'state'),
+    bpfDir,
+    cgroup: 'off',
+  };
+  const file = join(directory, 'agent.yaml');
+  writeFileSync(file, JSON.stringify(config));
+  const agent = spawn('nsenter', [`--net=${node.path}`, resolve('dist/tombolo'), 'agent', '--config', file], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  for (let attempt = 0; attempt < 200; attempt++) {
+    if (await answers(tombolo.agentSocket)) return agent;
+    if (agent.exitCode !== null) break;
+    await setTimeout(100);
+  }
+  agent.kill('SIGKILL');
+  throw new Error(`Cannot measure: no agent answers on ${tombolo.agentSocket}`);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = createConnection(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.once('error', () => done(false));
+  });
+}
+
+await main();

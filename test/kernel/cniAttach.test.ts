@@ -1,0 +1,467 @@
+// ADD, DEL, CHECK and GC without an agent, with host-local for the addresses: the plugin works alone.
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, describe, test } from 'node:test';
+import type { JsonObject } from '../../cni/protocol/members.ts';
+import { type Pod, Runtime } from './cniRuntime.ts';
+import { type TestNamespace, TestNamespaces } from './namespaces.ts';
+
+const namespaces = new TestNamespaces('cniattach');
+after(() => namespaces.close());
+
+let count = 0;
+const opened: (() => void)[] = [];
+afterEach(() => {
+  for (const close of opened.splice(0).reverse()) close();
+});
+
+/** A node of its own for one test, with host-local handing out 10.9.0.0/24. */
+function setUp(program: string, ...subnets: string[]): Runtime {
+  const node = namespaces.create(`node${++count}`);
+  // Link-local addresses at once, instead of when nobody has been found to have the same.
+  node.run('sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0');
+  node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'up1');
+  node.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'up0');
+  node.run('ip', 'address', 'add', '2001:db8::1/64', 'dev', 'up0', 'nodad');
+  node.run('ip', 'link', 'set', 'up0', 'up');
+  node.run('ip', 'link', 'set', 'up1', 'up');
+  node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.254');
+  const runtime = new Runtime(program, node);
+  const [first = '10.9.0.0/24', ...more] = subnets;
+  runtime.config = { ...runtime.config, ipam: runtime.hostLocal(first, ...more) };
+  runtime.settle();
+  opened.push(() => {
+    runtime.close();
+    node.remove();
+  });
+  return runtime;
+}
+
+interface TestPod extends Pod {
+  readonly namespace: TestNamespace;
+}
+
+function newPod(name = 'pod'): TestPod {
+  const namespace = namespaces.create(`${name}${++count}`);
+  opened.push(() => namespace.remove());
+  return { id: `${name}-${count}`, netns: namespace.path, namespace };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: results are looked into as the runtime would.
+type Loose = any;
+
+const addressesOf = (namespace: TestNamespace, link = 'eth0'): string[] =>
+  namespace
+    .ip(`address show dev ${link}`)
+    .flatMap((one) => one.addr_info)
+    .filter((info: Loose) => info.scope === 'global')
+    .map((info: Loose) => `${info.local}/${info.prefixlen}`);
+
+for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
+  describe(program, () => {
+    test('a pod gets an address, a route and an answer from its node; the result says so', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      const result: Loose = await runtime.succeed('ADD', pod);
+      const [host, eth0] = result.interfaces;
+      assert.match(host.name, /^tbo[0-9a-f]{11}$/);
+      assert.equal(host.sandbox, undefined);
+      const [link] = pod.namespace.ip('link show eth0');
+      assert.deepEqual(eth0, { name: 'eth0', mac: link.address, mtu: link.mtu, sandbox: pod.netns });
+      assert.equal(host.mac, runtime.node.ip(`link show ${host.name}`)[0].address);
+      assert.deepEqual(result.ips, [{ interface: 1, address: '10.9.0.2/32', gateway: '169.254.1.1' }]);
+      assert.deepEqual(result.routes, [{ dst: '0.0.0.0/0', gw: '169.254.1.1' }]);
+      assert.deepEqual(addressesOf(pod.namespace), ['10.9.0.2/32']);
+      assert.ok(pod.namespace.pings('192.0.2.1'));
+      assert.ok(runtime.node.pings('10.9.0.2'));
+      const [route] = runtime.node.ip('route show proto 111');
+      assert.equal(route.dev, host.name);
+      assert.deepEqual(
+        pod.namespace.ip('neigh show dev eth0').find((one) => one.dst === '169.254.1.1')?.state,
+        ['PERMANENT'],
+      );
+    });
+
+    test('the result is in the version of the configuration', async () => {
+      const runtime = setUp(program);
+      for (const cniVersion of ['0.3.1', '0.4.0', '1.0.0', '1.1.0']) {
+        const pod = newPod();
+        const result: Loose = await runtime.succeed('ADD', pod, { config: { cniVersion } });
+        assert.equal(result.cniVersion, cniVersion);
+        assert.equal(result.ips[0].version, cniVersion < '1' ? '4' : undefined);
+        assert.equal(result.interfaces[1].mtu, cniVersion === '1.1.0' ? 1500 : undefined);
+        assert.equal((await runtime.call('DEL', pod, { config: { cniVersion } })).output, '');
+      }
+      assert.deepEqual(runtime.held(), []);
+    });
+
+    test('two families are served side by side', async () => {
+      const runtime = setUp(program, '10.9.0.0/24', 'fd00:9::/64');
+      const pod = newPod();
+      const result: Loose = await runtime.succeed('ADD', pod);
+      assert.deepEqual(
+        result.ips.map((ip: Loose) => [ip.address, ip.gateway]),
+        [
+          ['10.9.0.2/32', '169.254.1.1'],
+          ['fd00:9::2/128', 'fe80::1'],
+        ],
+      );
+      assert.ok(runtime.node.pings('10.9.0.2'));
+      assert.ok(runtime.node.pings('fd00:9::2'), 'IPv6');
+      assert.equal((await runtime.call('CHECK', pod, { config: { prevResult: result } })).code, 0);
+      await runtime.succeed('DEL', pod);
+      assert.deepEqual(runtime.held(), []);
+    });
+
+    test('a MAC and an MTU that are asked for are set', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      const config = { mtu: 1400, runtimeConfig: { mac: '02:aa:00:00:00:01' } };
+      const result: Loose = await runtime.succeed('ADD', pod, { config });
+      const [link] = pod.namespace.ip('link show eth0');
+      assert.deepEqual([link.address, link.mtu], ['02:aa:00:00:00:01', 1400]);
+      assert.deepEqual([result.interfaces[1].mac, result.interfaces[1].mtu], ['02:aa:00:00:00:01', 1400]);
+      assert.equal(runtime.node.ip(`link show ${result.interfaces[0].name}`)[0].mtu, 1400);
+    });
+
+    test('an address that is asked for is given, by whichever way it is asked', async () => {
+      const runtime = setUp(program);
+      const ways = [
+        { config: { runtimeConfig: { ips: ['10.9.0.50/24'] } } },
+        { config: { args: { cni: { ips: ['10.9.0.51'] } } } },
+        { variables: { CNI_ARGS: 'IgnoreUnknown=1;IP=10.9.0.52' } },
+      ];
+      for (const [index, options] of ways.entries()) {
+        const pod = newPod();
+        await runtime.succeed('ADD', pod, options);
+        assert.deepEqual(addressesOf(pod.namespace), [`10.9.0.${50 + index}/32`]);
+      }
+    });
+
+    test('the same attachment twice is an error and changes nothing', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      await runtime.succeed('ADD', pod);
+      const before = [runtime.traces(), addressesOf(pod.namespace)];
+      const { msg } = await runtime.fail('ADD', pod);
+      assert.match(msg, /Cannot attach eth0: container .* has it already/);
+      assert.deepEqual([runtime.traces(), addressesOf(pod.namespace)], before);
+      assert.ok(runtime.node.pings('10.9.0.2'));
+    });
+
+    test('a second interface of the same container is another attachment', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      await runtime.succeed('ADD', pod);
+      await runtime.succeed('ADD', { ...pod, ifName: 'net1' });
+      assert.deepEqual(addressesOf(pod.namespace, 'net1'), ['10.9.0.3/32']);
+      await runtime.succeed('DEL', pod);
+      assert.deepEqual(addressesOf(pod.namespace, 'net1'), ['10.9.0.3/32']);
+      assert.deepEqual(runtime.held(), ['10.9.0.3']);
+    });
+
+    test('an interface of that name in the namespace is an error and is left alone', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      pod.namespace.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'other');
+      const before = [runtime.traces(), pod.namespace.ip('link')];
+      await runtime.fail('ADD', pod);
+      assert.deepEqual([runtime.traces(), pod.namespace.ip('link')], before);
+    });
+
+    test('an earlier plugin that made the interface is an error; its other work is passed on', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      const earlier = (name: string) => ({
+        cniVersion: '1.1.0',
+        interfaces: [{ name, sandbox: pod.netns, mac: '02:00:00:00:00:07' }],
+        ips: [{ interface: 0, address: '198.51.100.7/24' }],
+      });
+      const { code, msg } = await runtime.fail('ADD', pod, { config: { prevResult: earlier('eth0') } });
+      assert.equal(code, 7);
+      assert.match(msg, /an earlier plugin/);
+      const result: Loose = await runtime.succeed('ADD', pod, { config: { prevResult: earlier('net9') } });
+      assert.deepEqual(
+        result.interfaces.map((one: Loose) => one.name.replace(/^tbo.*/, 'tbo')),
+        ['net9', 'tbo', 'eth0'],
+      );
+      assert.deepEqual(
+        result.ips.map((ip: Loose) => [ip.interface, ip.address]),
+        [
+          [0, '198.51.100.7/24'],
+          [2, '10.9.0.2/32'],
+        ],
+      );
+      assert.equal((await runtime.call('CHECK', pod, { config: { prevResult: result } })).code, 0);
+    });
+
+    test('an ADD that fails leaves the node as it was', async () => {
+      const runtime = setUp(program);
+      const before = runtime.traces();
+      const pod = newPod();
+      await runtime.fail('ADD', { ...pod, netns: '/etc/hostname' });
+      await runtime.fail('ADD', pod, { config: { attachment: 'nic', device: 'nosuch0' } });
+      await runtime.fail('ADD', pod, { config: { ipam: { type: 'no-such-ipam' } } });
+      await runtime.fail('ADD', pod, { config: { runtimeConfig: { ips: ['192.0.2.77'] } } });
+      assert.deepEqual(runtime.traces(), before);
+      assert.deepEqual(
+        pod.namespace.ip('link').map((one) => one.ifname),
+        ['lo'],
+      );
+    });
+
+    test('DEL works in every state a pod and a node can be in', async () => {
+      const runtime = setUp(program);
+      const before = runtime.traces();
+      const stateDir = join(runtime.directory, 'state');
+      const cases: Record<string, (pod: TestPod) => Promise<unknown>> = {
+        'with everything in place, three times': async (pod) => {
+          await runtime.succeed('DEL', pod);
+          await runtime.succeed('DEL', pod);
+        },
+        'with the result of ADD': (pod) => runtime.succeed('DEL', pod),
+        'without CNI_NETNS': (pod) => runtime.succeed('DEL', pod, { variables: { CNI_NETNS: undefined } }),
+        'with a namespace that never was': (pod) =>
+          runtime.succeed('DEL', { ...pod, netns: '/run/netns/never' }),
+        'with a namespace that is a plain file': (pod) =>
+          runtime.succeed('DEL', { ...pod, netns: '/etc/hostname' }),
+        'with the node’s own namespace': (pod) =>
+          runtime.succeed('DEL', { ...pod, netns: runtime.node.path }),
+        'after the namespace is gone': async (pod) => pod.namespace.remove(),
+        'after the interface is gone': async (pod) => void pod.namespace.run('ip', 'link', 'delete', 'eth0'),
+        'after the interface was renamed': async (pod) => {
+          pod.namespace.run('ip', 'link', 'set', 'eth0', 'down');
+          pod.namespace.run('ip', 'link', 'set', 'eth0', 'name', 'mine');
+        },
+        'after the state of the node was lost': async () => rmSync(stateDir, { recursive: true }),
+        'after the record was cut short': async () => {
+          const [name = ''] = readdirSync(join(stateDir, 'attachments'));
+          writeFileSync(join(stateDir, 'attachments', name), '{"version":1,');
+        },
+        'after the state of IPAM was lost': async () =>
+          rmSync(join(runtime.directory, 'ipam'), { recursive: true }),
+        'with prevResult that makes no sense': (pod) =>
+          runtime.succeed('DEL', pod, { variables: { CNI_ARGS: 'no sense either' } }),
+      };
+      for (const [name, happen] of Object.entries(cases)) {
+        const pod = newPod();
+        await runtime.succeed('ADD', pod);
+        await happen(pod);
+        const { code, output } = await runtime.call('DEL', pod);
+        assert.deepEqual({ code, output }, { code: 0, output: '' }, name);
+        const { records, ...left } = runtime.traces();
+        const { records: _, ...clean } = before;
+        assert.deepEqual(left, clean, name);
+        assert.deepEqual(
+          (records as string[]).filter((file) => file.endsWith('.json')),
+          [],
+          name,
+        );
+      }
+    });
+
+    test('DEL without any ADD succeeds', async () => {
+      const runtime = setUp(program);
+      assert.equal((await runtime.call('DEL', newPod())).code, 0);
+      assert.equal((await runtime.call('DEL', newPod(), { config: { ipam: undefined } })).code, 0);
+    });
+
+    test('without an agent the release of the agent’s addresses is noted', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      await runtime.succeed('DEL', pod, { config: { ipam: undefined } });
+      const released = readdirSync(join(runtime.directory, 'state', 'released'));
+      assert.equal(released.length, 1);
+      assert.match(released[0] ?? '', /^[0-9a-f]{11}\.json$/);
+    });
+
+    test('addresses go back where they came from, although the configuration has changed since', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      await runtime.succeed('ADD', pod);
+      assert.deepEqual(runtime.held(), ['10.9.0.2']);
+      await runtime.succeed('DEL', pod, { config: { ipam: undefined } });
+      assert.deepEqual(runtime.held(), []);
+    });
+
+    test('CHECK passes an untouched pod and names what is wrong with any other', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      const prevResult: JsonObject = await runtime.succeed('ADD', pod);
+      const host: string = (prevResult as Loose).interfaces[0].name;
+      const check = (result: unknown = prevResult) =>
+        runtime.call('CHECK', pod, { config: { prevResult: result } });
+      const { code, output } = await check();
+      assert.deepEqual({ code, output }, { code: 0, output: '' });
+
+      const { namespace } = pod;
+      const ipamFile = join(runtime.directory, 'ipam', 'pods', '10.9.0.2');
+      const messages = new Set<string>();
+      const breakAndCheck = async (what: string, happen: () => unknown, pattern: RegExp) => {
+        happen();
+        const { msg } = await runtime.fail('CHECK', pod, { config: { prevResult } });
+        assert.match(msg, pattern, what);
+        assert.ok(!messages.has(msg), `${what} is told apart from the others: ${msg}`);
+        messages.add(msg);
+        await runtime.call('DEL', pod);
+        await runtime.succeed('ADD', pod, { config: { runtimeConfig: { ips: ['10.9.0.2'] } } });
+        assert.equal((await check(await current())).code, 0, `mended after ${what}`);
+      };
+      const current = async () => {
+        const fresh: Loose = structuredClone(prevResult);
+        fresh.interfaces[1].mac = namespace.ip('link show eth0')[0].address;
+        fresh.interfaces[0].mac = runtime.node.ip(`link show ${host}`)[0].address;
+        Object.assign(prevResult, fresh);
+        return fresh;
+      };
+      await breakAndCheck(
+        'address',
+        () => namespace.run('ip', 'address', 'flush', 'dev', 'eth0', 'scope', 'global'),
+        /10\.9\.0\.2/,
+      );
+      await breakAndCheck(
+        'route',
+        () => namespace.run('ip', 'route', 'del', 'default'),
+        /default|0\.0\.0\.0\/0/,
+      );
+      await breakAndCheck(
+        'link down',
+        () => namespace.run('ip', 'link', 'set', 'eth0', 'down'),
+        /eth0.*down|down.*eth0|not up/,
+      );
+      await breakAndCheck('link gone', () => namespace.run('ip', 'link', 'del', 'eth0'), /eth0|tbo/);
+      await breakAndCheck(
+        'host route',
+        () => runtime.node.run('ip', 'route', 'del', '10.9.0.2'),
+        /10\.9\.0\.2/,
+      );
+      await breakAndCheck(
+        'host link down',
+        () => runtime.node.run('ip', 'link', 'set', host, 'down'),
+        new RegExp(host),
+      );
+      await breakAndCheck(
+        'neighbour',
+        () => namespace.run('ip', 'neigh', 'flush', 'dev', 'eth0', 'nud', 'permanent'),
+        /169\.254\.1\.1|neighbour/,
+      );
+      await breakAndCheck('IPAM', () => rmSync(ipamFile), /host-local CHECK/);
+    });
+
+    test('CHECK compares the runtime’s memory with the node’s', async () => {
+      const runtime = setUp(program);
+      const pod = newPod();
+      const result: Loose = await runtime.succeed('ADD', pod);
+      const altered = (change: (copy: Loose) => void) => {
+        const copy = structuredClone(result);
+        change(copy);
+        return runtime.fail('CHECK', pod, { config: { prevResult: copy } });
+      };
+      assert.match((await runtime.fail('CHECK', pod)).msg, /"prevResult" is missing/);
+      assert.match((await altered((copy) => (copy.ips[0].address = '10.9.0.9/32'))).msg, /10\.9\.0\.2/);
+      assert.match((await altered((copy) => copy.interfaces.shift())).msg, /tbo|eth0/);
+      assert.match((await altered((copy) => copy.interfaces.pop())).msg, /eth0/);
+      assert.match(
+        (await altered((copy) => copy.ips.push({ ...copy.ips[0], address: '10.9.0.9/32' }))).msg,
+        /10\.9\.0\.9/,
+      );
+      const chained = structuredClone(result);
+      chained.interfaces.push({ name: 'ifb0' });
+      chained.routes.push({ dst: '203.0.113.0/24' });
+      assert.equal((await runtime.call('CHECK', pod, { config: { prevResult: chained } })).code, 0);
+      assert.equal((await runtime.fail('CHECK', newPod(), { config: { prevResult: result } })).code, 3);
+    });
+
+    test('GC removes what the runtime does not list, and only of this network', async () => {
+      const runtime = setUp(program);
+      const [kept, lost, foreign] = [newPod('kept'), newPod('lost'), newPod('foreign')];
+      await runtime.succeed('ADD', kept);
+      const before = runtime.traces();
+      await runtime.succeed('ADD', lost);
+      await runtime.succeed('ADD', { ...kept, ifName: 'net1' });
+      const others = { config: { name: 'others', ipam: runtime.hostLocal('10.8.0.0/24') } };
+      await runtime.succeed('ADD', foreign, others);
+      await runtime.succeed('GC', undefined, {
+        config: { 'cni.dev/valid-attachments': [{ containerID: kept.id, ifname: 'eth0' }] },
+      });
+      assert.deepEqual(runtime.held(), ['10.9.0.2']);
+      assert.ok(runtime.node.pings('10.9.0.2'));
+      assert.equal((runtime.traces().records as string[]).length, 2);
+      await runtime.succeed('DEL', foreign, others);
+      assert.deepEqual(runtime.traces(), before);
+      await runtime.succeed('GC', undefined, { config: { 'cni.dev/attachments': [] } });
+      assert.deepEqual(runtime.held(), []);
+      assert.deepEqual(runtime.traces().records, []);
+    });
+
+    test('GC carries on past an attachment that resists, and reports it', async () => {
+      const runtime = setUp(program);
+      const directory = join(runtime.directory, 'bin');
+      const pods = [newPod(), newPod(), newPod()];
+      for (const pod of pods) await runtime.succeed('ADD', pod);
+      rmSync(directory, { recursive: true, force: true });
+      const { mkdirSync } = await import('node:fs');
+      mkdirSync(directory);
+      const stubborn = `[ "$CNI_COMMAND $CNI_CONTAINERID" = "DEL ${pods[1]?.id}" ] && { echo '{"code":11,"msg":"busy"}'; exit 1; }`;
+      writeFileSync(join(directory, 'host-local'), `#!/bin/sh\n${stubborn}\nexec /usr/lib/cni/host-local\n`);
+      chmodSync(join(directory, 'host-local'), 0o755);
+      const { msg, details } = await runtime.fail('GC', undefined, {
+        config: { 'cni.dev/valid-attachments': [] },
+        variables: { CNI_PATH: directory },
+      });
+      assert.match(msg, /1 left/);
+      assert.match(details, new RegExp(`${pods[1]?.id}.*busy`));
+      assert.deepEqual(runtime.held(), ['10.9.0.3']);
+      assert.equal((runtime.traces().records as string[]).length, 1);
+      await runtime.succeed('GC', undefined, { config: { 'cni.dev/valid-attachments': [] } });
+      assert.deepEqual(runtime.held(), []);
+    });
+  });
+}
+
+describe('many at once', () => {
+  test('50 parallel ADDs get 50 addresses and 50 host ends; 50 parallel DELs leave nothing', async () => {
+    const runtime = setUp('dist/cni/tombolo');
+    const before = runtime.traces();
+    const pods = Array.from({ length: 50 }, () => newPod());
+    const results: Loose[] = await Promise.all(pods.map((pod) => runtime.succeed('ADD', pod)));
+    assert.equal(new Set(results.map((result) => result.ips[0].address)).size, 50);
+    assert.equal(new Set(results.map((result) => result.interfaces[0].name)).size, 50);
+    for (const result of results.slice(0, 5))
+      assert.ok(runtime.node.pings(result.ips[0].address.split('/')[0]));
+    await Promise.all(pods.map((pod) => runtime.succeed('DEL', pod)));
+    assert.deepEqual(runtime.traces(), before);
+  });
+
+  test('an ADD killed at any instant is undone by DEL', async () => {
+    const runtime = setUp('dist/cni/tombolo.cjs');
+    const before = runtime.traces();
+    const pod = newPod();
+    for (let round = 0; round < 20; round++) {
+      const delay = 15 + Math.random() * 60;
+      await runtime.call('ADD', pod, {
+        started: (child) => setTimeout(() => child.kill('SIGKILL'), delay),
+      });
+      const { code, output } = await runtime.call('DEL', pod);
+      assert.equal(code, 0, `after ${delay.toFixed(1)} ms: ${output}`);
+      const { records, ...left } = runtime.traces();
+      const { records: _, ...clean } = before;
+      assert.deepEqual(left, clean, `after ${delay.toFixed(1)} ms`);
+      assert.deepEqual(
+        (records as string[]).filter((file) => file.endsWith('.json')),
+        [],
+      );
+      assert.deepEqual(
+        pod.namespace.ip('link').map((one) => one.ifname),
+        ['lo'],
+      );
+    }
+  });
+});
+
+test('the directories of the configuration are the only ones used', async () => {
+  const runtime = setUp('dist/cni/tombolo');
+  await runtime.succeed('ADD', newPod());
+  assert.ok(existsSync(join(runtime.directory, 'state', 'attachments')));
+});
