@@ -12,6 +12,7 @@ struct config {
 	__u32 tcp_open_seconds;
 	__u32 tcp_half_closed_seconds;
 	__u32 tcp_closing_seconds;
+	__u32 tcp_lingering_seconds;
 	__u32 udp_new_seconds;
 	__u32 udp_open_seconds;
 	__u32 sctp_seconds;
@@ -27,6 +28,7 @@ const volatile struct config tb_config SEC(".rodata.config") = {
 	.tcp_open_seconds = 21600,       /* three times Linux's default keepalive of 7200 s: an idle connection survives */
 	.tcp_half_closed_seconds = 3600, /* one side may go on sending; CLOSE_WAIT of the kernel's conntrack is shorter */
 	.tcp_closing_seconds = 10,       /* last retransmissions; a new SYN may take the tuple at once anyway */
+	.tcp_lingering_seconds = 60,     /* TIME-WAIT of Linux, in which a server may refuse another frontend's timestamps */
 	.udp_new_seconds = 30,           /* as nf_conntrack_udp_timeout */
 	.udp_open_seconds = 180,         /* longer than nf_conntrack_udp_timeout_stream, as QUIC idles for long */
 	.sctp_seconds = 21600,           /* its heartbeats (30 s) keep it alive */

@@ -24,6 +24,10 @@ static struct {
 	__u64 lonely; /* halves */
 } found;
 
+/* Set when the last run left the table more than half full. Finished flows whose server lingers are then removed as
+ * early as others: a new connection that has to wait a second is better than one that finds no room. */
+static bool pressed;
+
 static __always_inline void count_state(const struct flow *flow)
 {
 	if (flow->flags & FLOW_DIRECT)
@@ -62,7 +66,8 @@ static __always_inline void collect(const struct flow_key *key, const struct flo
 	}
 	if (key->direction == FLOW_REPLY)
 		return; /* the forward half speaks for both */
-	if (idle_seconds(flow, other, now) < (__s32)flow_timeout(key->protocol, flow->state, flow->flags)) {
+	__u8 flags = pressed ? flow->flags & ~FLOW_LINGERS : flow->flags;
+	if (idle_seconds(flow, other, now) < (__s32)flow_timeout(key->protocol, flow->state, flags)) {
 		count_state(flow);
 		return;
 	}
@@ -83,6 +88,8 @@ int tb_flow_gc(struct bpf_iter__bpf_map_elem *context)
 	struct flow *element = context->value;
 	/* The last call has no element. */
 	if (!element_key || !element) {
+		__u64 halves = 2 * (found.new + found.open + found.closing + found.reset);
+		pressed = halves > context->map->max_entries / 2;
 		BPF_SEQ_PRINTF(seq, "new %llu\nopen %llu\nclosing %llu\nreset %llu\n", found.new, found.open,
 			       found.closing, found.reset);
 		BPF_SEQ_PRINTF(seq, "direct %llu\nexpired %llu\nlonely %llu\n", found.direct, found.expired,

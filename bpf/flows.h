@@ -69,6 +69,8 @@ static __always_inline __u32 flow_timeout(__u8 protocol, __u8 state, __u8 flags)
 		return state == FLOW_NEW ? tb_config.udp_new_seconds : tb_config.udp_open_seconds;
 	if (state == FLOW_NEW)
 		return tb_config.tcp_new_seconds;
+	if (state == FLOW_CLOSING && flags & FLOW_LINGERS)
+		return tb_config.tcp_lingering_seconds;
 	if (state != FLOW_OPEN)
 		return tb_config.tcp_closing_seconds;
 	return flags & (FLOW_CLIENT_FIN | FLOW_SERVER_FIN) ? tb_config.tcp_half_closed_seconds
@@ -117,8 +119,11 @@ SUBPROGRAM int change_state(struct flow_key *key, struct flow *flow, __u32 tcp_f
 		state = FLOW_RESET;
 	} else if (tcp_flags & TCP_FIN) {
 		flags |= key->direction == FLOW_FORWARD ? FLOW_CLIENT_FIN : FLOW_SERVER_FIN;
-		if ((flags & FLOW_CLIENT_FIN) && (flags & FLOW_SERVER_FIN))
+		if (state == FLOW_OPEN && (flags & FLOW_CLIENT_FIN) && (flags & FLOW_SERVER_FIN)) {
 			state = FLOW_CLOSING;
+			if (key->direction == FLOW_FORWARD)
+				flags |= FLOW_LINGERS;
+		}
 	} else if (state == FLOW_NEW && key->direction == FLOW_REPLY) {
 		state = FLOW_OPEN;
 	} else if (state == FLOW_RESET && !(tcp_flags & TCP_SYN) && (__s32)(now - flow->since) >= RESET_GRACE_SECONDS) {

@@ -12,8 +12,13 @@ struct bpf_iter_meta {
 	__u64 session_id;
 } __attribute__((preserve_access_index));
 
+struct bpf_map {
+	__u32 max_entries;
+} __attribute__((preserve_access_index));
+
 struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
 	void *key;
 	void *value;
 } __attribute__((preserve_access_index));

@@ -159,6 +159,7 @@ struct flow_key {
 #define FLOW_SELF (1 << 1)       /* client and backend are the same pod: by way of lo */
 #define FLOW_CLIENT_FIN (1 << 2) /* TCP: the client has closed its direction */
 #define FLOW_SERVER_FIN (1 << 3) /* TCP: the server has closed its direction */
+#define FLOW_LINGERS (1 << 4)    /* TCP: the server closed first, so that its end of the tuple is in TIME-WAIT */
 
 /* One direction of a flow. The other half's key follows from this half's key and value. */
 struct flow {

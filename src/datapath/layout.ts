@@ -128,7 +128,7 @@ export const flowKey = struct<FlowKey>({
 export const FLOW_STATES = ['new', 'open', 'closing', 'reset'] as const;
 
 /** `FLOW_…` flags of maps.h. */
-export const FLOW_FLAGS = { direct: 1, self: 2, clientFin: 4, serverFin: 8 } as const;
+export const FLOW_FLAGS = { direct: 1, self: 2, clientFin: 4, serverFin: 8, lingers: 16 } as const;
 
 /** One direction of a flow; times are seconds of CLOCK_MONOTONIC. */
 export interface Flow {

@@ -653,6 +653,26 @@ describe('the collector', () => {
         send('F.');
       },
     ],
+    [
+      'a connection that the client closed first',
+      10,
+      () => {
+        const { to } = send('S');
+        answer('S.', to);
+        send('F.');
+        answer('F.', to);
+      },
+    ],
+    [
+      'a connection that the server closed first, and is in TIME-WAIT with,',
+      60,
+      () => {
+        const { to } = send('S');
+        answer('S.', to);
+        answer('F.', to);
+        send('F.');
+      },
+    ],
     ['a connection that was reset', 10, () => void answer('R.', send('S').to)],
     ['a UDP question', 30, () => void ask()],
     [
@@ -694,6 +714,35 @@ describe('the collector', () => {
       assert.equal(impatient.flows().length, 0);
     } finally {
       impatient.close();
+    }
+  });
+
+  test('does not wait for lingering servers once the table is half full', () => {
+    const crowded = new Datapath({ maxEntries: { tb_flows: 64 } });
+    const other = new TestPod(new TestNamespaces('bpfcrowd'), crowded);
+    try {
+      crowded.addService({ frontend: at(SERVICE, 80), backends: [at('10.1.0.7', 8080)] });
+      const back = { source: '10.1.0.7', destination: CLIENT };
+      for (let port = 1; port <= 20; port++) {
+        const out = (flags: string) => frame({ ...asked, transport: tcp({ from: port, to: 80, flags }) });
+        const into = (flags: string) => frame({ ...back, transport: tcp({ from: 8080, to: port, flags }) });
+        other.run('tb_eth0_egress', out('S'));
+        other.run('tb_eth0_ingress', into('S.'));
+        other.run('tb_eth0_ingress', into('F.'));
+        other.run('tb_eth0_egress', out('F.'));
+      }
+      for (const [key, flow] of crowded.flows()) {
+        crowded.maps.tb_flows.set(key, { ...flow, seen: flow.seen - 11 });
+      }
+      const run = () => crowded.collect('tb_flow_gc', 'tb_flows');
+      assert.deepEqual(
+        [run().closing, crowded.flows().length],
+        [20, 40],
+        'that it is crowded shows in this run',
+      );
+      assert.deepEqual([run().expired, crowded.flows().length], [20, 0]);
+    } finally {
+      crowded.close();
     }
   });
 

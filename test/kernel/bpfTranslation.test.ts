@@ -250,6 +250,17 @@ for (const cast of CASTS) {
       pod.passes(sides.in, { source: backend, destination: client, transport: short });
     });
 
+    test('never sees a TCP reply of its own server that no flow explains', () => {
+      const own = { source: client, destination: client };
+      pod.drops(
+        sides.lo,
+        { ...own, transport: tcp({ from: 8082, to: 40000, flags: '.' }) },
+        'reply_without_flow',
+      );
+      pod.passes(sides.lo, { ...own, transport: tcp({ from: 40000, to: 8082, flags: '.' }) });
+      pod.passes(sides.lo, { ...own, transport: tcp({ from: 8083, to: 40000, flags: '.' }) });
+    });
+
     test('never sees a TCP reply that no flow explains', () => {
       const answer = { source: backend, destination: client };
       for (const flags of ['S.', '.', 'P.', 'F.', 'R', 'R.']) {
