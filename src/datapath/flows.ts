@@ -25,10 +25,11 @@ const INTERVAL = { idle: 10_000, pressed: 1_000 };
 /** Share of the table in use from which it counts as filling up. */
 const PRESSURE = 0.75;
 
-/** Removes finished flows, in the kernel, again and again. */
+/** Removes finished flows, and fragments whose first one never came, in the kernel, again and again. */
 export class FlowCollector implements Disposable {
   readonly #flows: BpfMap<FlowKey, Flow>;
   readonly #iterator: MapIterator;
+  readonly #fragments: MapIterator;
   readonly #log: Log;
   #timer: NodeJS.Timeout | undefined;
   #counts: FlowCounts = parseCounts('');
@@ -38,8 +39,9 @@ export class FlowCollector implements Disposable {
     const directory = pinDirectory(bpfDir);
     this.#log = log;
     this.#flows = openMap(directory.map('tb_flows'), MAPS.tb_flows.key, MAPS.tb_flows.value);
-    const program = openPin(directory.program('tb_flow_gc'));
-    this.#iterator = withDescriptor(program, () => new MapIterator(program, this.#flows.fd));
+    this.#iterator = iterator(directory.program('tb_flow_gc'), this.#flows.fd);
+    const held = openPin(directory.map('tb_held'));
+    this.#fragments = withDescriptor(held, () => iterator(directory.program('tb_held_gc'), held));
   }
 
   /** Of the latest run. */
@@ -54,6 +56,7 @@ export class FlowCollector implements Disposable {
   }
 
   run(): FlowCounts {
+    this.#fragments.run();
     this.#counts = parseCounts(this.#iterator.run().toString('latin1'));
     return this.#counts;
   }
@@ -78,8 +81,13 @@ export class FlowCollector implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#iterator.close();
+    this.#fragments.close();
     this.#flows.close();
   }
+}
+
+function iterator(program: string, map: number): MapIterator {
+  return withDescriptor(openPin(program), (fd) => new MapIterator(fd, map));
 }
 
 /** Lines of a name and a number; a name that is missing is 0. */

@@ -25,6 +25,7 @@ export const OBJECTS = {
     ...['tb_recvmsg4', 'tb_recvmsg6', 'tb_getpeername4', 'tb_getpeername6'],
   ],
   flow_gc: ['tb_flow_gc'],
+  held_gc: ['tb_held_gc'],
 } as const;
 
 /** Maps whose entries are worth carrying over when their shape changes; those of the others come back by themselves. */
