@@ -19,11 +19,6 @@ export class NumberPool {
     this.#now = now;
   }
 
-  /** How many numbers are in use or resting. */
-  get used(): number {
-    return this.#next - 1;
-  }
-
   /** `undefined` if every number is in use, or rests. */
   take(): number | undefined {
     const rested = this.#resting[this.#head];
