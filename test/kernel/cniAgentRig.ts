@@ -51,7 +51,7 @@ export class TestAgent {
     const child =
       boot === undefined
         ? spawn('nsenter', command, { stdio: ['ignore', 'ignore', 'pipe'] })
-        : spawn('unshare', ['--mount', 'sh', '-c', script, 'agent', ...command], {
+        : spawn('unshare', ['--mount', '--propagation', 'slave', 'sh', '-c', script, 'agent', ...command], {
             stdio: ['ignore', 'ignore', 'pipe'],
           });
     const agent = new TestAgent(child);
