@@ -34,6 +34,11 @@ export function listNamespace(
   });
 }
 
+/** Whether the datapath serves a namespace at all. */
+export function isListed(bpfDir: string, cookie: bigint): boolean {
+  return withMap(pinDirectory(bpfDir), (map) => map.get(cookie) !== undefined);
+}
+
 /** Once more does nothing. */
 export function unlistNamespace(bpfDir: string, cookie: bigint): void {
   withMap(pinDirectory(bpfDir), (map) => map.delete(cookie));

@@ -10,7 +10,7 @@ import { hasCode } from '../ffi/systemError.ts';
 import { namespaceCookie, namespaceIdentity, sameNamespace, withNamespace } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
-import { listNamespace, type ServicesMode, unlistNamespace } from './namespaces.ts';
+import { isListed, listNamespace, type ServicesMode, unlistNamespace } from './namespaces.ts';
 import { attachByFilter, detachFilter, programOfFilter } from './podFilters.ts';
 import { type PodHook, podHooks } from './podHooks.ts';
 import { attachByLink, detachLinks, pinnedProgramId, programOfLink, replaceByLink } from './podLinks.ts';
@@ -72,12 +72,15 @@ export function datapathPodPrograms({ bpfDir, mode, records }: PodProgramsOption
     },
 
     check(pod) {
-      if (!mode.packet) return;
       const linked = listPins(directory.podLinks(pod.id)).length > 0;
-      for (const hook of podHooks(pod.index)) {
+      for (const hook of mode.packet ? podHooks(pod.index) : []) {
         const found =
           (linked ? programOfLink(directory, pod.id, hook) : undefined) ?? programOfFilter(pod.netlink, hook);
         checkProgram(hook, found, pinnedProgramId(directory.program(hook.program)), linked);
+      }
+      const cookie = namespaceCookie();
+      if (cookie !== undefined && !isListed(bpfDir, cookie)) {
+        throw new Error(`Cannot find the pod in tb_netns: it gets no services (value ${cookie})`);
       }
     },
 
