@@ -49,8 +49,13 @@ export async function startContainerd(settings: RuntimeSettings): Promise<Contai
   });
   const ctr = (...words: string[]) =>
     run('nsenter', ['-t', String(daemon.pid), '-m', `--net=${node.path}`, 'ctr', '-a', socket, ...words]);
-  await until(async () => (await ctr('version')).status === 0, 'containerd answers');
+  await until(
+    async () => (await ctr('version')).status === 0,
+    () => 'containerd answers',
+  );
   succeeded(await ctr('images', 'import', buildImage(directory)));
+  /** What went wrong while containers ran, for whoever waits for them in vain. */
+  const said: string[] = [];
   const running = new Map<string, { process: ChildProcess; ended: Promise<void> }>();
   return {
     async startAll(names, command) {
@@ -60,17 +65,22 @@ export async function startContainerd(settings: RuntimeSettings): Promise<Contai
         const child = spawn(
           'nsenter',
           ['-t', String(daemon.pid), '-m', `--net=${node.path}`, 'ctr', '-a', socket, ...words],
-          { stdio: 'ignore' },
+          { stdio: ['ignore', 'ignore', 'pipe'] },
         );
+        child.stderr?.setEncoding('utf8').on('data', (text: string) => said.push(`${name}: ${text.trim()}`));
         running.set(name, {
           process: child,
           ended: new Promise((resolve) => child.once('exit', () => resolve())),
         });
       }
-      await until(async () => {
-        const { stdout } = await ctr('tasks', 'ls', '-q');
-        return names.every((name) => stdout.split('\n').includes(name));
-      }, 'all containers run');
+      await until(
+        async () => {
+          // A task is there before its network is; it runs only after ADD.
+          const { stdout } = await ctr('tasks', 'ls');
+          return names.every((name) => new RegExp(`^${name}\\s+\\d+\\s+RUNNING`, 'm').test(stdout));
+        },
+        () => `all containers run (${said.join('; ')})`,
+      );
     },
     async exec(name, command) {
       const id = `exec-${createHash('sha256').update(command.join(' ')).digest('hex').slice(0, 8)}`;
@@ -200,9 +210,9 @@ function succeeded(outcome: Outcome): Outcome {
   return outcome;
 }
 
-async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+async function until(holds: () => Promise<boolean>, what: () => string): Promise<void> {
   for (const end = performance.now() + 30_000; performance.now() < end; await sleep(100)) {
     if (await holds()) return;
   }
-  throw new Error(`Cannot go on: thirty seconds passed before ${what}`);
+  throw new Error(`Cannot go on: thirty seconds passed before ${what()}`);
 }
