@@ -53,7 +53,8 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
           program.soon();
         }, RETRY_MS);
       }
-      services.reconcile();
+      // What cannot be read now may be the very service that an earlier run has programmed: that serves on.
+      if (failed.length === 0 && store.store.problems().length === 0) services.reconcile();
     },
     (error) => log.error('services cannot be programmed', { error }),
   );

@@ -191,6 +191,18 @@ describe('an agent', () => {
     assert.equal(ask(client.namespace, VIP), 'server');
   });
 
+  test('a file that is invalid when an agent starts leaves the service as an earlier one had it', async () => {
+    rig.drop('Service/default/web.yaml', serviceYaml('web', 'nonsense'));
+    await rig.end('SIGKILL');
+    await rig.start();
+    await eventually(async () => assert.ok((await rig.json('/v1/status')).store.synced));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(ask(client.namespace, VIP), 'server');
+    rig.drop('Service/default/web.yaml', serviceYaml('web', VIP));
+    await eventually(async () => assert.deepEqual((await rig.json('/v1/status')).store.problems, []));
+    assert.equal(ask(client.namespace, VIP), 'server');
+  });
+
   test('segments of a NodeNetwork take the place of the configured ones, and their use is reported', async () => {
     const written = await rig.cli(['get', 'nodenetwork', 'one', '-o', 'json']);
     const object = JSON.parse(written.stdout);
