@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -36,6 +37,7 @@ export class Lab {
   constructor(prefix: string) {
     this.#namespaces = new TestNamespaces(prefix);
     this.#directory = mkdtempSync(join(tmpdir(), `tombolo-${prefix}-`));
+    chmodSync(this.#directory, 0o755);
     process.on('exit', () => rmSync(this.#directory, { recursive: true, force: true }));
   }
 
@@ -55,6 +57,8 @@ export class Lab {
   island(name: string): Router {
     const directory = join(this.#directory, name);
     mkdirSync(directory);
+    // zebra drops its privileges before it makes its sockets.
+    chmodSync(directory, 0o777);
     const router = new Router(name, this.#namespaces.create(name), directory, (daemon) =>
       this.#daemons.add(daemon),
     );
@@ -224,6 +228,12 @@ export async function throughout(what: string, time: number, probe: () => boolea
   }
 }
 
+/** Holds everything up until a daemon has opened its socket, or five seconds. */
+function awaitSocket(path: string): void {
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  for (let tries = 0; tries < 250 && !existsSync(path); tries++) Atomics.wait(pause, 0, 0, 20);
+}
+
 /** Tombolo's own speaker, as `tombolo bgp run` out of the source tree. */
 export class Tombolo implements Speaker {
   readonly router: Router;
@@ -287,7 +297,10 @@ export class Tombolo implements Speaker {
     const args = ['bgp', 'run', '--config', this.#config, '--socket', this.#socket];
     const state = ['--state', this.#state, '--log-level', 'debug'];
     const node = ['--import', 'tsx', join(ROOT, 'src/cli/main.ts')];
-    return this.router.start('tombolo', process.execPath, [...node, ...args, ...state]);
+    rmSync(this.#socket, { force: true });
+    const daemon = this.router.start('tombolo', process.execPath, [...node, ...args, ...state]);
+    awaitSocket(this.#socket);
+    return daemon;
   }
 
   #get(method: string, path: string): string {
@@ -359,13 +372,10 @@ export class Frr implements Speaker {
     rmSync(join(directory, 'zserv.api'), { force: true });
     const config = this.router.file('zebra.conf', `hostname ${this.router.name}\n`);
     const files = ['-f', config, '-i', join(directory, 'zebra.pid'), '-z', join(directory, 'zserv.api')];
-    const rest = ['-u', 'root', '-g', 'root', '-A', '127.0.0.1', '-P', '0', '--vty_socket', directory];
+    const rest = ['-A', '127.0.0.1', '-P', '0', '--vty_socket', directory];
     const zebra = this.router.start('zebra', '/usr/lib/frr/zebra', [...files, ...rest]);
     // A bgpd that finds no zebra tries again only after ten seconds.
-    const pause = new Int32Array(new SharedArrayBuffer(4));
-    for (let tries = 0; tries < 100 && !existsSync(join(directory, 'zserv.api')); tries++) {
-      Atomics.wait(pause, 0, 0, 50);
-    }
+    awaitSocket(join(directory, 'zserv.api'));
     return zebra;
   }
 }

@@ -116,8 +116,7 @@ describe('connection collision', () => {
 
   test('tells the losing connection why', () => {
     const one = bothDialled();
-    one.open(1, higher);
-    assert.deepEqual(one.open(2, higher).slice(0, 3), ['sendNotification 1', '6/7', 'close 1']);
+    assert.deepEqual(one.open(1, higher), ['sendNotification 1', '6/7', 'close 1', 'down 1']);
   });
 
   test('compares AS numbers where the identifiers are the same (RFC 6286)', () => {
@@ -128,12 +127,22 @@ describe('connection collision', () => {
     assert.deepEqual(one.states(), { 2: 'OpenConfirm' });
   });
 
-  test('keeps the connection that was confirmed before the other had an OPEN', () => {
+  test('does not wait for a connection that has long been silent, and keeps what was confirmed meanwhile', () => {
     const one = bothDialled();
+    one.wait(10_000);
     one.open(1, higher);
+    assert.deepEqual(one.states(), { 1: 'OpenConfirm', 2: 'OpenSent' });
     one.keepalive(1);
     assert.deepEqual([...one.established], [1]);
     assert.deepEqual(one.states(), { 1: 'Established' });
+  });
+
+  test('of two confirmed connections ends the one that must not be kept', () => {
+    const one = bothDialled();
+    one.wait(10_000);
+    one.open(1, higher);
+    assert.deepEqual(one.open(2, higher).slice(0, 3), ['sendNotification 1', '6/7', 'close 1']);
+    assert.deepEqual(one.states(), { 2: 'OpenConfirm' });
   });
 
   test('gives up its own attempt to dial as soon as the peer has sent an OPEN', () => {

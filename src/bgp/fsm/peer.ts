@@ -8,7 +8,7 @@ import { CEASE, CEASE_SUBCODE, cease, type Notification } from '../wire/notifica
 import { afterError, type Backoff, noBackoff } from './backoff.ts';
 import * as connection from './connection.ts';
 import { type DownReason, deadlineOf, type State } from './connection.ts';
-import { earliest, isDue, jittered, type Moment, type TimerOptions } from './timers.ts';
+import { earliest, isDue, jittered, LARGE_HOLD_TIME, type Moment, type TimerOptions } from './timers.ts';
 
 /** What an OPEN says that matters for which connection is kept. */
 export interface OpenSummary {
@@ -224,11 +224,14 @@ class Run {
       case 'Active':
         this.#step(other.id, { type: 'stop', notification: undefined });
         return true;
-      case 'OpenSent':
-        return true;
+      case 'OpenSent': {
+        // §6.8 lets us look at this state too, now that the identifier is known. Deciding at once keeps the two sides
+        // from confirming one connection each; but one that has been silent for long is not worth a session.
+        const age = this.#at.now + LARGE_HOLD_TIME - other.state.holdAt;
+        return age > COLLISION_WINDOW || this.#dominant(open) === opened.origin;
+      }
       case 'OpenConfirm':
-        // The connection that the side with the higher identifier has dialled is kept.
-        if (this.#peerDominates(open) !== (opened.origin === 'remote')) return false;
+        if (this.#dominant(open) !== opened.origin) return false;
         this.#step(other.id, { type: 'stop', notification: collision });
         return true;
       case 'Established': {
@@ -246,9 +249,11 @@ class Run {
     }
   }
 
-  #peerDominates({ identifier, asn }: OpenSummary): boolean {
+  /** Whose connection is kept: that of the side with the higher identifier, or AS number if they are the same. */
+  #dominant({ identifier, asn }: OpenSummary): Connection['origin'] {
     const { local } = this.#options;
-    return local.identifier < identifier || (local.identifier === identifier && local.asn < asn);
+    const peer = local.identifier < identifier || (local.identifier === identifier && local.asn < asn);
+    return peer ? 'remote' : 'local';
   }
 
   #step(id: number, event: connection.Event): void {

@@ -33,14 +33,14 @@ export interface Agreement {
   readonly families: readonly PeerFamily[];
   /** The peer's side of graceful restart; absent where it has none, or we do not take part. */
   readonly restart: PeerRestart | undefined;
+  /** Who speaks of graceful restart says End-of-RIB for every family (RFC 4724 §3); `restarted`: it has just come up. */
+  readonly endOfRib: 'none' | 'due' | 'restarted';
   readonly longLived: boolean;
 }
 
 export interface PeerRestart {
   /** Seconds we wait for the peer to come back. */
   readonly restartTime: number;
-  /** It has just restarted itself: its End-of-RIB is not to be waited for (RFC 4724 §4.1). */
-  readonly restarting: boolean;
   /** NOTIFICATIONs and hold timer expiry start graceful restart too, except for a Hard Reset (RFC 8538). */
   readonly notification: boolean;
   /** Families whose routes outlive the session, with seconds as routes of last resort after that (RFC 9494). */
@@ -132,8 +132,15 @@ export function agree(config: SessionConfig, sent: Open, received: Open): Agreem
     enhancedRefresh: both('enhanced-route-refresh'),
     families,
     restart: peerRestart(config, received, families),
+    endOfRib: endOfRib(received),
     longLived: both('long-lived-graceful-restart'),
   };
+}
+
+function endOfRib({ capabilities }: Open): Agreement['endOfRib'] {
+  const restart = findCapability(capabilities, 'graceful-restart');
+  if (restart === undefined) return 'none';
+  return restart.restarting ? 'restarted' : 'due';
 }
 
 /** What the FSM has to know of an agreement. */
@@ -201,7 +208,6 @@ function peerRestart(
   const staleTime = (family: AfiSafi) => longLived.find((one) => one.family === family)?.staleTime ?? 0;
   return {
     restartTime: theirs.restartTime,
-    restarting: theirs.restarting,
     notification: theirs.notification,
     families: theirs.families
       .filter(({ family }) => common.some((one) => one.family === family))

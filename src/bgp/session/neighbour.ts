@@ -56,7 +56,7 @@ export type NeighbourEvent =
       readonly count: number;
       readonly mark: 'warning' | 'exceeded';
     }
-  /** The neighbour has no connection left, if it ever had one. */
+  /** The neighbour's last connection is gone. */
   | { readonly type: 'idle'; readonly neighbour: string };
 
 /** How a session, or an attempt at one, ended. */
@@ -166,6 +166,7 @@ export class Neighbour {
     this.#events.push(event);
     if (this.#stepping) return;
     this.#stepping = true;
+    const connected = this.#links.size > 0;
     try {
       for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) {
         const at = { now: this.#around.clock.now(), random: this.#around.random() };
@@ -177,8 +178,9 @@ export class Neighbour {
       this.#stepping = false;
     }
     this.#arm();
-    if (this.#peer.connections.length === 0)
+    if (connected && this.#links.size === 0) {
       this.#around.report({ type: 'idle', neighbour: this.config.name });
+    }
   }
 
   #options(): PeerOptions {

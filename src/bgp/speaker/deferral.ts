@@ -7,50 +7,78 @@ import type { AfiSafi } from '../wire/family.ts';
 /** A peer that has not come back by then, in ms, is not waited for: it may be restarting, too, or gone. */
 const COMEBACK_TIME = 15_000;
 
+/**
+ * A peer that says it has restarted, too, must not be waited for (RFC 4724 §3), or two would wait for each other.
+ * It is given this time, in ms, all the same: FRR says so for minutes, while its routes come within two seconds.
+ */
+const COURTESY_TIME = 5_000;
+
 export interface Deferral {
   /** Configured neighbours that have not come up yet. */
   readonly absent: ReadonlySet<string>;
   /** `neighbour family` whose End-of-RIB is due. */
   readonly owed: ReadonlySet<string>;
+  /** The same of peers that have restarted, waited for until {@link courtesyUntil} only. */
+  readonly hoped: ReadonlySet<string>;
   readonly absentUntil: number;
+  readonly courtesyUntil: number;
   /** The end, whoever is still missing; ms. */
   readonly until: number;
 }
 
 export function beginDeferral(neighbours: readonly string[], now: number, time: number): Deferral {
+  const absentUntil = now + Math.min(COMEBACK_TIME, time);
   return {
     absent: new Set(neighbours),
     owed: new Set(),
-    absentUntil: now + Math.min(COMEBACK_TIME, time),
+    hoped: new Set(),
+    absentUntil,
+    courtesyUntil: now,
     until: now + time,
   };
 }
 
 /** A neighbour is up and will say End-of-RIB for these families; none if it does not speak of it. */
-export function cameUp(deferral: Deferral, neighbour: string, families: readonly AfiSafi[]): Deferral {
-  const owed = new Set([...deferral.owed, ...families.map((family) => `${neighbour} ${family}`)]);
-  return { ...deferral, absent: without(deferral.absent, neighbour), owed };
+export function cameUp(
+  deferral: Deferral,
+  neighbour: string,
+  { families, restarted, now }: { families: readonly AfiSafi[]; restarted: boolean; now: number },
+): Deferral {
+  const due = families.map((family) => `${neighbour} ${family}`);
+  const absent = without(deferral.absent, neighbour);
+  if (!restarted) return { ...deferral, absent, owed: new Set([...deferral.owed, ...due]) };
+  return {
+    ...deferral,
+    absent,
+    hoped: new Set([...deferral.hoped, ...due]),
+    courtesyUntil: now + COURTESY_TIME,
+  };
 }
 
 export function saidEndOfRib(deferral: Deferral, neighbour: string, family: AfiSafi): Deferral {
-  return { ...deferral, owed: without(deferral.owed, `${neighbour} ${family}`) };
+  const name = `${neighbour} ${family}`;
+  return { ...deferral, owed: without(deferral.owed, name), hoped: without(deferral.hoped, name) };
 }
 
 /** A neighbour is gone again: nothing more is expected of it. */
 export function wentDown(deferral: Deferral, neighbour: string): Deferral {
-  const owed = new Set([...deferral.owed].filter((one) => !one.startsWith(`${neighbour} `)));
-  return { ...deferral, absent: without(deferral.absent, neighbour), owed };
+  const others = (set: ReadonlySet<string>) =>
+    new Set([...set].filter((one) => !one.startsWith(`${neighbour} `)));
+  const absent = without(deferral.absent, neighbour);
+  return { ...deferral, absent, owed: others(deferral.owed), hoped: others(deferral.hoped) };
 }
 
 /** Whether the time has come to announce. */
-export function isOver({ absent, owed, absentUntil, until }: Deferral, now: number): boolean {
+export function isOver(deferral: Deferral, now: number): boolean {
+  const { absent, owed, hoped, absentUntil, courtesyUntil, until } = deferral;
   if (now >= until) return true;
-  return owed.size === 0 && (absent.size === 0 || now >= absentUntil);
+  if (owed.size > 0) return false;
+  return (absent.size === 0 || now >= absentUntil) && (hoped.size === 0 || now >= courtesyUntil);
 }
 
 /** When to ask again, if nothing happens before. */
-export function nextCheck({ absentUntil, until }: Deferral, now: number): number {
-  return now < absentUntil ? absentUntil : until;
+export function nextCheck({ absentUntil, courtesyUntil, until }: Deferral, now: number): number {
+  return Math.min(...[absentUntil, courtesyUntil, until].filter((time) => time > now));
 }
 
 function without(set: ReadonlySet<string>, member: string): ReadonlySet<string> {

@@ -269,13 +269,14 @@ export class Speaker {
   }
 
   #report(event: NeighbourEvent): void {
-    const { log } = this.#options;
+    const { clock, log } = this.#options;
     const { neighbour } = event;
     if (event.type === 'established') {
-      const { remoteAs, restart } = event.agreement;
+      const { remoteAs, endOfRib, families } = event.agreement;
       log.info('session established', { neighbour, remoteAs });
-      const families = restart && !restart.restarting ? restart.families.map(({ family }) => family) : [];
-      if (this.#deferral) this.#progress(cameUp(this.#deferral, neighbour, families));
+      const due = endOfRib === 'none' ? [] : families.map(({ family }) => family);
+      const hello = { families: due, restarted: endOfRib === 'restarted', now: clock.now() };
+      if (this.#deferral) this.#progress(cameUp(this.#deferral, neighbour, hello));
     } else if (event.type === 'endOfRib') {
       if (this.#deferral) this.#progress(saidEndOfRib(this.#deferral, neighbour, event.family));
     } else if (event.type === 'down') {
@@ -310,7 +311,10 @@ export class Speaker {
       return;
     }
     this.#deferral = undefined;
-    log.info('announcing', { absent: [...deferral.absent], withoutEndOfRib: [...deferral.owed] });
+    log.info('announcing', {
+      absent: [...deferral.absent],
+      withoutEndOfRib: [...deferral.owed, ...deferral.hoped],
+    });
     rib.release();
   }
 
