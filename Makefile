@@ -68,5 +68,15 @@ demo: build
 demo-down:
 	@scripts/demo.sh down
 
+# One by one: they measure this machine. The others in test/bench are what these are written with.
+BENCHES := cni
+
+bench: $(BENCHES:%=bench-%)
+
+bench-%: build
+	@scripts/install-dependencies.sh bench
+	@echo "make: measuring $*, into docs/benchmarks.md"
+	@$(NODE) --import tsx test/bench/$*.ts
+
 clean:
 	rm -rf dist

@@ -1,11 +1,10 @@
 // `make bench-cni`: a pod's ADD and DEL beside those of the reference ptp plugin, everything as a runtime runs it.
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { withNamespace } from '../../src/netlink/namespace.ts';
+import { TestAgent } from '../kernel/cniAgentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { formatSpread, inTurns, ratios, type Spread, spreadOf } from './ratio.ts';
 import { report } from './report.ts';
@@ -80,7 +79,7 @@ async function main(): Promise<void> {
   node.run('ip', 'link', 'set', 'up0', 'up');
   node.run('ip', 'link', 'set', 'up1', 'up');
   node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.254');
-  const agent = await startAgent();
+  const agent = await TestAgent.start({ node, directory, bpfDir, segments: ['10.200.0.0/16'] });
   try {
     const adds = new Map<string, number[]>();
     const dels = new Map<string, number[]>();
@@ -117,8 +116,7 @@ async function main(): Promise<void> {
       rows: names.map(row),
     });
   } finally {
-    agent.kill('SIGTERM');
-    await setTimeout(300);
+    await agent.stop();
     namespaces.close();
     rmSync(directory, { recursive: true, force: true });
     rmSync(bpfDir, { recursive: true, force: true });
@@ -127,42 +125,6 @@ async function main(): Promise<void> {
 
 function milliseconds(spread: Spread): string {
   return formatSpread(spread, 1);
-}
-
-async function startAgent() {
-  mkdirSync(join(directory, 'store'));
-  const config = {
-    nodeName: 'bench',
-    segments: ['10.200.0.0/16'],
-    store: `directory:${join(directory, 'store')}`,
-    runDir: join(directory, 'run'),
-    stateDir: join(directory, 'state'),
-    bpfDir,
-    cgroup: 'off',
-  };
-  const file = join(directory, 'agent.yaml');
-  writeFileSync(file, JSON.stringify(config));
-  const agent = spawn('nsenter', [`--net=${node.path}`, resolve('dist/tombolo'), 'agent', '--config', file], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  for (let attempt = 0; attempt < 200; attempt++) {
-    if (await answers(tombolo.agentSocket)) return agent;
-    if (agent.exitCode !== null) break;
-    await setTimeout(100);
-  }
-  agent.kill('SIGKILL');
-  throw new Error(`Cannot measure: no agent answers on ${tombolo.agentSocket}`);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = createConnection(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      done(true);
-    });
-    socket.once('error', () => done(false));
-  });
 }
 
 await main();
