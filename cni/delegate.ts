@@ -6,6 +6,7 @@ import { messageOf } from '../src/errors.ts';
 import type { Variables } from './protocol/environment.ts';
 import { CniError, CODE } from './protocol/error.ts';
 import { isObject, type JsonObject } from './protocol/members.ts';
+import { formatResult, parseResult } from './protocol/result.ts';
 import { isVersion, VERSIONS, type Verb, type Version } from './protocol/version.ts';
 
 /** One call of another plugin, as the specification's section 4 "Plugin Delegation" has it. */
@@ -37,8 +38,15 @@ export async function delegate(verb: Verb, call: Delegation): Promise<JsonObject
     if (!(error instanceof CniError) || error.code !== CODE.incompatibleVersion) throw error;
     const version = await newestCommon(call);
     if (version === undefined || version === call.json.cniVersion) throw error;
-    return await run(verb, { ...call, json: { ...call.json, cniVersion: version } });
+    return await run(verb, { ...call, json: reworded(call.json, version) });
   }
+}
+
+/** Go's libraries refuse a `prevResult` in another version than the configuration around it. */
+function reworded(json: JsonObject, cniVersion: Version): JsonObject {
+  const { prevResult } = json;
+  if (!isObject(prevResult)) return { ...json, cniVersion };
+  return { ...json, cniVersion, prevResult: formatResult(parseResult(prevResult), cniVersion) };
 }
 
 /** The newest version that both the other plugin and Tombolo speak. */

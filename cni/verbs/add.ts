@@ -1,63 +1,60 @@
 import { type Mac, parseMac } from '../../src/address/mac.ts';
 import {
-  type Attached,
   type AttachmentKind,
   type AttachmentSpec,
   attachmentId,
   type DeviceSelector,
 } from '../../src/attach/attachment.ts';
 import { messageOf } from '../../src/errors.ts';
-import type { AddressOwner, AddressSource, Allocation, Pod } from '../addresses.ts';
+import type { Allocation, Pod } from '../addresses.ts';
 import type { CallOf } from '../answer.ts';
+import { addFollowers, deleteFollowers, followersOf } from '../followers.ts';
 import type { Node } from '../node.ts';
 import { type Capabilities, withArgs } from '../protocol/capabilities.ts';
-import { type AttachmentConfiguration, unsupported } from '../protocol/configuration.ts';
+import type { AttachmentConfiguration } from '../protocol/configuration.ts';
 import type { Args } from '../protocol/environment.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { JsonObject } from '../protocol/members.ts';
 import { chainResults, EMPTY_RESULT, formatResult, saysSomething } from '../protocol/result.ts';
 import { lastingPart, sourceOf } from '../source.ts';
+import { Undo } from '../undo.ts';
 import { resultOf } from './attachmentResult.ts';
 import { confirmNamespace } from './namespace.ts';
 
-/** ADD: addresses, then the interface; whatever fails, the node is left as it was. */
+/** ADD: addresses, then the interface, then what others do on it; whatever fails, the node is left as it was. */
 export async function add(call: CallOf<'ADD'>, node: Node): Promise<JsonObject> {
   const { environment, configuration, version } = call;
   const { containerID, ifName } = environment;
   const capabilities = requested(call);
-  confirmServed(capabilities);
   const kind = attachmentKind(configuration.attachment);
   confirmNamespace(environment);
   confirmUnattached(call, node);
+  const followers = await followersOf(configuration, version, environment);
 
   const owner = { network: configuration.network, containerID, ifName };
   const source = sourceOf(call, node);
-  const allocation = await source.allocate({
-    owner,
-    pod: podOf(environment.args),
-    ips: capabilities.ips,
-    onLink: kind.kind !== 'veth',
-  });
-  const spec = specOf(call, kind, capabilities.mac, allocation);
-  const attached = await attachOrRelease(spec, source, owner, node);
-  const result = resultOf(spec, attached, saysSomething(allocation.dns) ? allocation.dns : configuration.dns);
-  return formatResult(chainResults(configuration.prevResult ?? EMPTY_RESULT, result), version);
-}
-
-async function attachOrRelease(
-  spec: AttachmentSpec,
-  source: AddressSource,
-  owner: AddressOwner,
-  node: Node,
-): Promise<Attached> {
+  const undo = new Undo(node.log);
   try {
-    return await node.attach(spec);
+    const request = { owner, pod: podOf(environment.args), ips: capabilities.ips };
+    const allocation = await source.allocate(request);
+    undo.push('release its addresses', () => source.release(owner));
+    const spec = { ...specOf(call, kind, capabilities.mac, allocation), followers };
+    const attached = await node.attach(spec);
+    undo.push('detach it', () => detachAgain(spec.id, node));
+    const dns = saysSomething(allocation.dns) ? allocation.dns : configuration.dns;
+    const result = chainResults(configuration.prevResult ?? EMPTY_RESULT, resultOf(spec, attached, dns));
+    undo.push('undo its followers', () => deleteFollowers(followers, owner, environment));
+    return formatResult(await addFollowers(followers, result, version, environment), version);
   } catch (error) {
-    await source.release(owner).catch((cause: unknown) => {
-      node.log.error('Cannot release the addresses of a failed ADD', { ...owner, cause: messageOf(cause) });
-    });
+    await undo.all();
     throw error;
   }
+}
+
+async function detachAgain(id: string, node: Node): Promise<void> {
+  const record = node.records.read(id);
+  if (record !== undefined) await node.detach(record);
+  node.records.remove(id);
 }
 
 function specOf(
@@ -94,20 +91,6 @@ function requested({ environment, configuration }: CallOf<'ADD'>): Capabilities 
     return withArgs(configuration.capabilities, environment.args);
   } catch (error) {
     throw new CniError(CODE.invalidEnvironment, `Cannot read CNI_ARGS: ${messageOf(error)}`);
-  }
-}
-
-/**
- * What is asked for and not done would be missed much later, so it is refused. Host ports belong to the portmap
- * plugin, which 10-tombolo.conflist runs after this one.
- */
-function confirmServed({ portMappings, bandwidth }: Capabilities): void {
-  if (portMappings.length > 0) {
-    const why = 'let the portmap plugin follow in the list of plugins and declare the capability there';
-    throw unsupported('runtimeConfig.portMappings', portMappings, why);
-  }
-  if (bandwidth !== undefined) {
-    throw unsupported('runtimeConfig.bandwidth', bandwidth, 'rates are not enforced');
   }
 }
 

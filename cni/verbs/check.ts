@@ -3,9 +3,10 @@ import { parseInterfaceAddress } from '../../src/address/prefix.ts';
 import { attachmentId } from '../../src/attach/attachment.ts';
 import type { AttachmentRecord } from '../../src/attach/record.ts';
 import type { CallOf } from '../answer.ts';
+import { checkFollowers } from '../followers.ts';
 import type { Node } from '../node.ts';
 import { CniError, CODE } from '../protocol/error.ts';
-import type { Result } from '../protocol/result.ts';
+import { formatResult, type Result } from '../protocol/result.ts';
 import { ownerOf, sourceOfRecord } from '../source.ts';
 import { confirmNamespace } from './namespace.ts';
 
@@ -29,6 +30,7 @@ export async function check(call: CallOf<'CHECK'>, node: Node): Promise<undefine
   }
   confirmResult(configuration.prevResult, record, call);
   await node.check(record);
+  await checkFollowers(record, formatResult(configuration.prevResult, call.version), environment);
   const ips = record.spec.addresses.map(({ address }) => parseInterfaceAddress(address).address);
   await sourceOfRecord(record, call, node).check(ownerOf(record), ips);
 }

@@ -1,6 +1,7 @@
 import { attachmentId } from '../../src/attach/attachment.ts';
 import type { AttachmentRecord } from '../../src/attach/record.ts';
 import type { Call, CallOf } from '../answer.ts';
+import { deleteFollowers } from '../followers.ts';
 import type { Node } from '../node.ts';
 import { ownerOf, sourceOf, sourceOfRecord } from '../source.ts';
 
@@ -24,6 +25,7 @@ export async function del(call: CallOf<'DEL'>, node: Node): Promise<undefined> {
 
 /** The record goes last: whatever ends this half-way, the next DEL, GC or start of the agent finds it. */
 export async function takeBack(record: AttachmentRecord, call: Call, node: Node): Promise<void> {
+  await deleteFollowers(record.spec.followers, ownerOf(record), call.environment);
   await node.detach(record);
   await sourceOfRecord(record, call, node).release(ownerOf(record));
   node.records.remove(record.spec.id);

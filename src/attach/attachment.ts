@@ -36,6 +36,12 @@ export type AddressOwner =
   /** A CNI IPAM plugin, run with `config`, the network configuration that named it. */
   | { readonly kind: 'delegated'; readonly type: string; readonly config: unknown };
 
+/** A CNI plugin that runs behind this one: after ADD, before DEL. `config` is its network configuration. */
+export interface Follower {
+  readonly type: string;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
 /** What is wanted; nothing in here is decided by the kernel. */
 export interface AttachmentSpec {
   /** {@link attachmentId} of the next two. */
@@ -55,6 +61,8 @@ export interface AttachmentSpec {
   /** Beside the default route, which every family with an address gets. */
   readonly routes: readonly PodRoute[];
   readonly ipam: AddressOwner;
+  /** Absent: none. */
+  readonly followers?: readonly Follower[] | undefined;
   readonly cniVersion: string;
 }
 

@@ -1,7 +1,7 @@
 import { formatIP, parseIP } from '../address/ip.ts';
 import { parseMac } from '../address/mac.ts';
 import { formatPrefix, parseInterfaceAddress, parsePrefix } from '../address/prefix.ts';
-import type { AddressOwner, AttachmentKind, AttachmentSpec } from './attachment.ts';
+import type { AddressOwner, AttachmentKind, AttachmentSpec, Follower } from './attachment.ts';
 import type { AttachmentRecord } from './record.ts';
 
 /** An {@link AttachmentSpec} whose addresses are text. */
@@ -17,6 +17,7 @@ export interface SpecText {
   readonly addresses: readonly { readonly address: string; readonly gateway?: string | undefined }[];
   readonly routes: readonly { readonly prefix: string; readonly via?: string | undefined }[];
   readonly ipam: AddressOwner;
+  readonly followers?: readonly Follower[] | undefined;
   readonly cniVersion: string;
 }
 

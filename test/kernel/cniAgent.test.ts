@@ -21,10 +21,10 @@ type Loose = any;
 
 class Rig {
   readonly runtime: Runtime;
-  readonly #segments: readonly string[];
+  readonly #segments: AgentOptions['segments'];
   agent: TestAgent | undefined;
 
-  constructor(segments: readonly string[], program = 'dist/cni/tombolo') {
+  constructor(segments: AgentOptions['segments'], program = 'dist/cni/tombolo') {
     const node = namespaces.create(`node${++count}`);
     node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'up1');
     node.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'up0');
@@ -49,7 +49,7 @@ class Rig {
   }
 }
 
-async function setUp(...segments: string[]): Promise<Rig> {
+async function setUp(...segments: AgentOptions['segments']): Promise<Rig> {
   const rig = new Rig(segments.length > 0 ? segments : ['10.7.0.0/24']);
   await rig.start();
   return rig;
@@ -291,4 +291,61 @@ test('after a reboot the whole pool is there for the first ADDs', async () => {
   await rig.start({ boot: 'ffffffff-0000-4000-8000-000000000000' });
   for (let i = 0; i < 5; i++) await runtime.succeed('ADD', newPod());
   assert.ok(existsSync(join(runtime.directory, 'state')));
+});
+
+test('a NIC gets links that the pod cannot remove; DEL takes them off and gives the NIC back', async () => {
+  const { runtime } = await setUp({ cidr: '10.7.0.0/24', gateway: '10.7.0.1' });
+  const gateway = namespaces.create(`gateway${++count}`);
+  opened.push(() => gateway.remove());
+  runtime.node.run('ip', 'link', 'add', 'nic0', 'type', 'veth', 'peer', 'gw0', 'netns', gateway.name);
+  runtime.node.run('ip', 'link', 'set', 'nic0', 'up');
+  gateway.run('ip', 'address', 'add', '10.7.0.1/24', 'dev', 'gw0');
+  gateway.run('ip', 'link', 'set', 'gw0', 'up');
+  runtime.settle();
+  const before = runtime.traces();
+  runtime.config = { ...runtime.config, attachment: 'nic', device: 'nic0' };
+  const pod = newPod();
+  const prevResult: Loose = await runtime.succeed('ADD', pod);
+  assert.equal(prevResult.ips[0].gateway, '10.7.0.1');
+  assert.match(prevResult.ips[0].address, /^10\.7\.0\.\d+\/24$/);
+  assert.ok(pod.namespace.pings('10.7.0.1'));
+  assert.notDeepEqual(runtime.traces().pins, []);
+  pod.namespace.attempt('tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact');
+  await runtime.succeed('CHECK', pod, { config: { prevResult } });
+  await runtime.succeed('DEL', pod);
+  assert.deepEqual(runtime.traces(), before);
+});
+
+test('a host port reaches the pod, by the portmap plugin behind this one in the list', async () => {
+  const { runtime } = await setUp();
+  const client = namespaces.create(`client${++count}`);
+  opened.push(() => client.remove());
+  runtime.node.run('ip', 'link', 'set', 'up1', 'netns', client.name);
+  client.run('ip', 'address', 'add', '192.0.2.254/24', 'dev', 'up1');
+  client.run('ip', 'link', 'set', 'up1', 'up');
+  const before = runtime.traces();
+  const pod = newPod();
+  const prevResult = await runtime.succeed('ADD', pod);
+  const portmap = new Runtime('/usr/lib/cni/portmap', runtime.node);
+  opened.push(() => portmap.close());
+  portmap.config = {
+    cniVersion: '1.0.0',
+    name: 'pods',
+    type: 'portmap',
+    snat: true,
+    runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
+    prevResult: { ...prevResult, cniVersion: '1.0.0' },
+  };
+  const chained = await portmap.succeed('ADD', pod);
+  const server = 'require("net").createServer((s) => s.end("hello " + s.remoteAddress)).listen(80)';
+  pod.namespace.start('node', ['-e', server]);
+  let said = '';
+  for (let attempt = 0; attempt < 50 && said === ''; attempt++) {
+    said = client.attempt('nc', '-w', '1', '192.0.2.1', '8080').stdout;
+  }
+  assert.equal(said, 'hello ::ffff:192.0.2.254');
+  await runtime.succeed('CHECK', pod, { config: { prevResult: chained } });
+  await portmap.succeed('DEL', pod);
+  await runtime.succeed('DEL', pod);
+  assert.deepEqual(runtime.traces().links, before.links);
 });

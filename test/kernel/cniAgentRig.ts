@@ -12,7 +12,7 @@ export interface AgentOptions {
   /** Everything the agent writes apart from its pins goes below. */
   readonly directory: string;
   readonly bpfDir: string;
-  readonly segments: readonly string[];
+  readonly segments: readonly (string | { readonly cidr: string; readonly gateway: string })[];
   readonly config?: JsonObject;
   /** A boot id in place of the kernel's, for what happens after a reboot. */
   readonly boot?: string;

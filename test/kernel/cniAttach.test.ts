@@ -420,6 +420,81 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
   });
 }
 
+describe('what other plugins do behind this one', () => {
+  const hostPort = (port: number) => ({ hostPort: port, containerPort: 80, protocol: 'tcp' });
+
+  /** A client of the node, and what port 80 of a pod says to it by way of a port of the node. */
+  function askFrom(client: TestNamespace, port: number): string {
+    for (let attempt = 0; attempt < 50; attempt++) {
+      const said = client.attempt('nc', '-w', '1', '192.0.2.1', String(port)).stdout;
+      if (said !== '') return said;
+    }
+    return '';
+  }
+
+  test('a host port handed to this plugin reaches the pod, and is closed by DEL and by GC', async () => {
+    const runtime = setUp('dist/cni/tombolo');
+    const client = namespaces.create(`client${++count}`);
+    opened.push(() => client.remove());
+    runtime.node.run('ip', 'link', 'set', 'up1', 'netns', client.name);
+    client.run('ip', 'address', 'add', '192.0.2.254/24', 'dev', 'up1');
+    client.run('ip', 'link', 'set', 'up1', 'up');
+    const [pod, other] = [newPod(), newPod()];
+    await runtime.succeed('ADD', pod, { config: { runtimeConfig: { portMappings: [hostPort(8080)] } } });
+    await runtime.succeed('ADD', other, { config: { runtimeConfig: { portMappings: [hostPort(8081)] } } });
+    const server = 'require("net").createServer((s) => s.end("hello")).listen(80)';
+    for (const { namespace } of [pod, other]) namespace.start('node', ['-e', server]);
+    assert.equal(askFrom(client, 8080), 'hello');
+    assert.equal(askFrom(client, 8081), 'hello');
+    await runtime.succeed('DEL', pod);
+    await runtime.succeed('GC', undefined, { config: { 'cni.dev/valid-attachments': [] } });
+    const rules = runtime.node.run('iptables-save', '-t', 'nat');
+    assert.doesNotMatch(rules, /dport (8080|8081)/);
+    assert.deepEqual(runtime.held(), []);
+  });
+
+  test('a rate handed to this plugin is enforced', async () => {
+    const runtime = setUp('dist/cni/tombolo');
+    const pod = newPod();
+    const before = runtime.traces();
+    const rate = { ingressRate: 8e6, ingressBurst: 8e5, egressRate: 8e6, egressBurst: 8e5 };
+    const result: Loose = await runtime.succeed('ADD', pod, {
+      config: { runtimeConfig: { bandwidth: rate } },
+    });
+    assert.equal(result.ips[0].address, '10.9.0.2/32');
+    assert.equal((await runtime.call('CHECK', pod, { config: { prevResult: result } })).code, 0);
+    const server = 'require("net").createServer((s) => s.end(Buffer.alloc(1e6))).listen(80)';
+    pod.namespace.start('node', ['-e', server]);
+    let bytes = 0;
+    let seconds = 0;
+    for (let attempt = 0; attempt < 50 && bytes === 0; attempt++) {
+      const start = performance.now();
+      bytes = runtime.node.attempt('nc', '-w', '2', '10.9.0.2', '80').stdout.length;
+      seconds = (performance.now() - start) / 1000;
+    }
+    assert.equal(bytes, 1e6);
+    assert.ok(seconds > 0.7, `a megabyte at a megabyte per second took ${seconds} s`);
+    await runtime.succeed('DEL', pod);
+    assert.deepEqual(runtime.traces(), before);
+  });
+
+  test('when one of them fails the whole ADD is undone', async () => {
+    const runtime = setUp('dist/cni/tombolo');
+    const before = runtime.traces();
+    const pod = newPod();
+    const config = {
+      runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'icmp' }] },
+    };
+    const { msg } = await runtime.fail('ADD', pod, { config });
+    assert.match(msg, /portmap ADD/);
+    assert.deepEqual(runtime.traces(), before);
+    assert.deepEqual(
+      pod.namespace.ip('link').map((one) => one.ifname),
+      ['lo'],
+    );
+  });
+});
+
 describe('many at once', () => {
   test('50 parallel ADDs get 50 addresses and 50 host ends; 50 parallel DELs leave nothing', async () => {
     const runtime = setUp('dist/cni/tombolo');

@@ -121,10 +121,14 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
         { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] },
         { bandwidth: { ingressRate: 1e6, ingressBurst: 8e6, egressRate: 0, egressBurst: 0 } },
       ]) {
-        const { code, msg } = await runtime.fail('ADD', pod, { config: { runtimeConfig } });
+        const { code, msg } = await runtime.fail('ADD', pod, {
+          config: { runtimeConfig },
+          variables: { CNI_PATH: '/opt/nothing' },
+        });
         assert.equal(code, 2);
         assert.ok(msg.includes(JSON.stringify(Object.values(runtimeConfig)[0])), msg);
       }
+      assert.equal((await runtime.fail('ADD', pod, { config: { ipMasq: true } })).code, 2);
     });
 
     test('a namespace that is not there, or is the node’s own, is code 8', async () => {
