@@ -154,13 +154,19 @@ export function route(prefix: string, via?: string): AttachmentSpec['routes'][nu
   return { prefix: parsePrefix(prefix), via: via === undefined ? undefined : parseIP(via) };
 }
 
-/** All that iproute2 sees of a namespace, a line each, without what changes by itself. */
+/**
+ * All that iproute2 sees of a namespace, a line each, without what changes by itself: the kernel works off carriers later, and
+ * only then come IPv6's local routes and goes `linkdown`.
+ */
 export function snapshot(at: TestNamespace): string[] {
   return ['-d link', 'addr', 'route show table all', '-6 route show table all', 'neigh show nud permanent']
     .flatMap((words) => at.run('ip', ...words.split(' ')).split('\n'))
-    .filter((line) => !/fe80|ff00|anycast/.test(line))
+    .filter((line) => !/fe80|ff00|anycast|^local \S*:\S* .*proto kernel/.test(line))
     .map((line) =>
-      line.replace(/(valid_lft|preferred_lft|qdisc|state|expires) \S+|tentative|NO-CARRIER,/g, '').trim(),
+      line
+        .replace(/(valid_lft|preferred_lft|qdisc|state|expires) \S+|tentative|linkdown|NO-CARRIER,/g, '')
+        .replace(/ +/g, ' ')
+        .trim(),
     )
     .filter((line) => line !== '')
     .sort();
