@@ -5,6 +5,10 @@ import { commit, version } from '../version.ts';
 const COMMANDS: Record<string, readonly [summary: string, load: () => Promise<import('commander').Command>]> =
   {
     agent: ["run this node's agent", async () => (await import('./agent.ts')).agentCommand()],
+    operator: [
+      'give the nodes of a cluster their segments',
+      async () => (await import('./operator.ts')).operatorCommand(),
+    ],
     apply: [
       'create objects, or bring them up to date',
       async () => (await import('./apply.ts')).applyCommand(),

@@ -1,0 +1,96 @@
+import { apiHandler } from '../agent/api.ts';
+import type { Metric } from '../agent/metrics.ts';
+import { drained, listenOnAddress } from '../agent/socket.ts';
+import { createLog, type LogLevel } from '../log.ts';
+import type { AddressAndPort } from '../store/kinds/bgpValues.ts';
+import { openStore } from '../store/open.ts';
+import { commit, version } from '../version.ts';
+import type { RoundReport } from './operator.ts';
+import { runOperator } from './run.ts';
+
+export interface OperatorProcessOptions {
+  /** `directory:PATH` or `kubernetes[:KUBECONFIG]`. */
+  readonly store: string;
+  /** How long a leader that falls silent stays one, in milliseconds. */
+  readonly leaseDuration: number;
+  /** Where Prometheus may ask; nowhere where absent. */
+  readonly metricsAddress: AddressAndPort | undefined;
+  readonly logLevel: LogLevel;
+}
+
+/**
+ * Runs an operator until SIGTERM or SIGINT, then lets go of the lease, so that the next one leads at once.
+ *
+ * @throws {Error} If the store cannot be opened, or the address for metrics is not to be had.
+ */
+export async function runOperatorProcess(options: OperatorProcessOptions): Promise<void> {
+  const log = createLog((line) => process.stderr.write(line), options.logLevel, 'operator');
+  const report = (problem: string) => log.part('store').error('file refused', { problem });
+  const store = await openStore(options.store, { create: true, report });
+  const rounds = new Rounds();
+  const told = new AbortController();
+  // The second signal ends the process at once, as if nobody had listened.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => told.abort());
+  try {
+    const server =
+      options.metricsAddress &&
+      (await listenOnAddress(
+        options.metricsAddress,
+        apiHandler({}, () => rounds.metrics()),
+        log,
+      ));
+    log.info('ready', { store: store.location, version, commit });
+    const { leaseDuration } = options;
+    const onRound = (round: RoundReport) => rounds.add(round);
+    await runOperator({ store, log, leaseDuration, onRound }, told.signal);
+    if (server) await drained(server);
+    log.info('stopped');
+  } finally {
+    await store.close();
+  }
+}
+
+/** What the rounds have come to, for Prometheus. */
+class Rounds {
+  #latest: RoundReport | undefined;
+  readonly #totals = { rounds: 0, written: 0, conflicted: 0, failed: 0 };
+
+  add(round: RoundReport): void {
+    this.#latest = round;
+    this.#totals.rounds++;
+    for (const outcome of ['written', 'conflicted', 'failed'] as const) {
+      this.#totals[outcome] += round[outcome];
+    }
+  }
+
+  metrics(): Metric[] {
+    const { rounds, ...writes } = this.#totals;
+    const gauge = (name: string, help: string, value: number): Metric => ({
+      name: `tombolo_operator_${name}`,
+      help,
+      type: 'gauge',
+      samples: [{ value }],
+    });
+    return [
+      {
+        name: 'tombolo_operator_rounds_total',
+        help: 'Rounds of planning; only a leader plans.',
+        type: 'counter',
+        samples: [{ value: rounds }],
+      },
+      {
+        name: 'tombolo_operator_writes_total',
+        help: 'Writes of segments, by outcome.',
+        type: 'counter',
+        samples: Object.entries(writes).map(([outcome, value]) => ({ labels: { outcome }, value })),
+      },
+      gauge(
+        'short_nodes',
+        'Nodes that need a segment and cannot have one.',
+        new Set(this.#latest?.shortages.map(({ node }) => node)).size,
+      ),
+      gauge('refused_pools', 'Pools that are left out.', this.#latest?.refusals.length ?? 0),
+      gauge('ranges_held_twice', 'Ranges that two nodes hold.', this.#latest?.conflicts.length ?? 0),
+    ];
+  }
+}

@@ -1,0 +1,51 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+
+const PROGRAM = join(import.meta.dirname, '../../dist/tombolo');
+const START_LIMIT_MS = 15_000;
+
+/** The operator as it is built, over a directory store. */
+export class TestOperator {
+  readonly log: string[] = [];
+  readonly #process: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#process = child;
+    let rest = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      this.log.push(...lines);
+    });
+  }
+
+  /** Resolves when it follows the store. */
+  static async start(store: string, ...options: string[]): Promise<TestOperator> {
+    const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
+    const words = [PROGRAM, 'operator', '--store', `directory:${store}`, '--lease-duration', '2', ...options];
+    const child = spawn(process.execPath, words, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    const operator = new TestOperator(child);
+    for (const end = performance.now() + START_LIMIT_MS; performance.now() < end; ) {
+      if (operator.said('ready')) return operator;
+      if (child.exitCode !== null) break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await operator.end('SIGKILL');
+    throw new Error(`the operator does not start: ${operator.log.join('\n')}`);
+  }
+
+  said(message: string): boolean {
+    return this.log.some((line) => JSON.parse(line).message.includes(message));
+  }
+
+  /** @returns Its exit code, or the signal that ended it. */
+  async end(signal: NodeJS.Signals): Promise<number | string | null> {
+    const { exitCode, signalCode } = this.#process;
+    if (exitCode !== null || signalCode !== null) return exitCode ?? signalCode;
+    const ended = once(this.#process, 'exit');
+    this.#process.kill(signal);
+    const [code, by] = await ended;
+    return code ?? by;
+  }
+}
