@@ -33,8 +33,8 @@ export type Reason =
 export type Witness = (path: number, reason: Reason) => void;
 
 /**
- * Chooses among the paths of a destination. One instance serves all decisions of a RIB, so that deciding
- * makes no garbage.
+ * Chooses among the paths of a destination. One instance serves all decisions of a RIB: where there is one path
+ * only, as in most of a large table, deciding makes no garbage.
  */
 export class Decision {
   readonly #attributes: AttributeStore;
@@ -44,21 +44,35 @@ export class Decision {
   #paths: number[] = [];
   /** After {@link run}: the best path, 0 for none. */
   best = 0;
-  /** After {@link run}: the best path and those that are as good up to the IGP's metric. */
-  multipath: readonly number[] = [];
-  /**
-   * After {@link run}: the paths as good as the best one before this router's own distance to the next hops
-   * counts. What a reflector sends to add-path clients: they stand elsewhere, and an anycast address must keep
-   * all its nodes.
-   */
-  equal: readonly number[] = [];
-  /** After {@link run}: every path that could be used at all. */
-  candidates: readonly number[] = [];
+  /** The only path there is, for which no lists are made; 0 where there are several. */
+  #single = 0;
+  #multipathSet: readonly number[] = [];
+  #equal: readonly number[] = [];
+  #candidates: readonly number[] = [];
 
   constructor(attributes: AttributeStore, peers: Peers, options: DecisionOptions) {
     this.#attributes = attributes;
     this.#peers = peers;
     this.#options = options;
+  }
+
+  /** After {@link run}: the best path and those that are as good up to the IGP's metric. */
+  get multipath(): readonly number[] {
+    return this.#single !== 0 ? [this.#single] : this.#multipathSet;
+  }
+
+  /**
+   * After {@link run}: the paths as good as the best one before this router's own distance to the next hops
+   * counts. What a reflector sends to add-path clients: they stand elsewhere, and an anycast address must keep
+   * all its nodes.
+   */
+  get equal(): readonly number[] {
+    return this.#single !== 0 ? [this.#single] : this.#equal;
+  }
+
+  /** After {@link run}: every path that could be used at all. */
+  get candidates(): readonly number[] {
+    return this.#single !== 0 ? [this.#single] : this.#candidates;
   }
 
   run(table: RouteTable, destination: number, witness?: Witness): void {
@@ -81,7 +95,7 @@ export class Decision {
       (path) => (this.#peers.isInternal(table.peer[path] as number) ? 1 : 0),
       witness,
     );
-    this.equal = this.#paths;
+    this.#equal = this.#paths;
     const { metric } = this.#attributes.nextHops;
     this.#keepLeast(
       'IGP metric',
@@ -95,7 +109,7 @@ export class Decision {
     this.#keepLeast('peer address', (path) => this.#peers.rank(table.peer[path] as number), witness);
     this.#keepLeast('path identifier', (path) => table.pathId[path] as number, witness);
     this.best = this.#paths[0] ?? 0;
-    this.multipath = this.#multipath(table, tied);
+    this.#multipathSet = this.#multipath(table, tied);
   }
 
   /** The best path of a destination that has been decided, where {@link RouteTable.promote} put it; 0 for none. */
@@ -106,9 +120,11 @@ export class Decision {
 
   #only(table: RouteTable, path: number): void {
     this.best = this.#eligible(table, path) ? path : 0;
-    this.multipath = this.best === 0 ? [] : [path];
-    this.equal = this.multipath;
-    this.candidates = this.multipath;
+    this.#single = this.best;
+    if (this.best !== 0) return;
+    this.#multipathSet = [];
+    this.#equal = [];
+    this.#candidates = [];
   }
 
   #enter(table: RouteTable, first: number, witness: Witness | undefined): void {
@@ -118,7 +134,8 @@ export class Decision {
       else witness?.(path, table.accepted[path] === 0 ? 'refused by policy' : 'next hop unreachable');
     }
     this.#paths = paths;
-    this.candidates = paths;
+    this.#candidates = paths;
+    this.#single = 0;
   }
 
   #eligible(table: RouteTable, path: number): boolean {

@@ -1,4 +1,5 @@
 import type { AttributeStore } from './attributeStore.ts';
+import { Columns } from './columns.ts';
 import type { RouteTable } from './routeTable.ts';
 import { type EncoderOptions, UpdateEncoder } from './updateEncoder.ts';
 import type { Chunk } from './updateLog.ts';
@@ -9,11 +10,15 @@ import type { Chunk } from './updateLog.ts';
  */
 export class UpdateBatch {
   readonly #encoder: UpdateEncoder;
-  #destination: number[] = [];
-  #ordinal: number[] = [];
+  readonly #columns = new Columns('changes of a batch', 1 << 24);
+  readonly #destination = this.#columns.u32();
+  readonly #ordinal = this.#columns.u16();
   /** The attributes of an announcement, or those that a withdrawn route had. */
-  #attributes: number[] = [];
-  #next: number[] = [];
+  readonly #attributes = this.#columns.u32();
+  /** The next change of the same bucket, 0 for none. */
+  readonly #next = this.#columns.u32();
+  /** Changes count from 1. */
+  #end = 1;
   #buckets = new Map<number, Bucket>();
   #lastKey = -1;
   #last: Bucket | undefined;
@@ -27,14 +32,11 @@ export class UpdateBatch {
   }
 
   get isEmpty(): boolean {
-    return this.#destination.length === 0;
+    return this.#end === 1;
   }
 
   clear(): void {
-    this.#destination = [];
-    this.#ordinal = [];
-    this.#attributes = [];
-    this.#next = [];
+    this.#end = 1;
     this.#buckets.clear();
     this.#lastKey = -1;
     this.#withdrawals = emptyBucket(0, 0);
@@ -69,7 +71,7 @@ export class UpdateBatch {
 
   /** Every destination there is a change of, possibly more than once. */
   destinations(): Uint32Array {
-    return Uint32Array.from(this.#destination);
+    return new Uint32Array(this.#destination.subarray(1, this.#end));
   }
 
   /** The changes as messages. `isMember` says for whom leaving out its own routes is worth the trouble. */
@@ -105,18 +107,19 @@ export class UpdateBatch {
   }
 
   #add(bucket: Bucket, destination: number, ordinal: number, attributes: number): void {
-    const index = this.#destination.length;
-    this.#destination.push(destination);
-    this.#ordinal.push(ordinal);
-    this.#attributes.push(attributes);
-    this.#next.push(-1);
-    if (bucket.last < 0) bucket.first = index;
+    const index = this.#end++;
+    this.#columns.reach(index);
+    this.#destination[index] = destination;
+    this.#ordinal[index] = ordinal;
+    this.#attributes[index] = attributes;
+    this.#next[index] = 0;
+    if (bucket.last === 0) bucket.first = index;
     else this.#next[bucket.last] = index;
     bucket.last = index;
   }
 
   #run(bucket: Bucket, seal: () => void): void {
-    for (let index = bucket.first; index >= 0; index = this.#next[index] as number) {
+    for (let index = bucket.first; index !== 0; index = this.#next[index] as number) {
       if (this.#encoder.isFull) seal();
       this.#encoder.add(
         this.#destination[index] as number,
@@ -129,7 +132,7 @@ export class UpdateBatch {
   /** RFC 4271 leaves no way to send them; peers must not keep an older version either. */
   #withdrawUnsendable(bucket: Bucket, seal: () => void): void {
     this.#encoder.withdraw();
-    for (let index = bucket.first; index >= 0; index = this.#next[index] as number) this.unsendable++;
+    for (let index = bucket.first; index !== 0; index = this.#next[index] as number) this.unsendable++;
     this.#run(bucket, seal);
   }
 
@@ -176,7 +179,7 @@ interface Bucket {
 const NOTHING: ReadonlyMap<number, Uint8Array> = new Map();
 
 function emptyBucket(attributes: number, from: number): Bucket {
-  return { attributes, from, first: -1, last: -1 };
+  return { attributes, from, first: 0, last: 0 };
 }
 
 function note(exclusions: Map<number, number[]>, peer: number, start: number, end: number): void {
