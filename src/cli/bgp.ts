@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { pipeline } from 'node:stream/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import {
   type AfiSafi,
@@ -57,9 +58,18 @@ async function decode(file: string | undefined, flags: DecodeFlags): Promise<voi
     reencode: flags.reencode === true,
   };
   const input = file === undefined || file === '-' ? process.stdin : createReadStream(file);
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-    if (line.trim() === '') continue;
-    for (const answer of decodeLine(line, options)) process.stdout.write(`${answer}\n`);
+  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  async function* answers(): AsyncGenerator<string> {
+    for await (const line of lines) {
+      if (line.trim() === '') continue;
+      for (const answer of decodeLine(line, options)) yield `${answer}\n`;
+    }
+  }
+  try {
+    await pipeline(answers, process.stdout, { end: false });
+  } catch (error) {
+    // Whoever reads our output, `head` for one, may have had enough.
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
   }
 }
 
