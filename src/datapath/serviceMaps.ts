@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { u32 } from '../ebpf/codec.ts';
+import { u32, unlessZero } from '../ebpf/codec.ts';
 import { BpfMap, createMap, openMap } from '../ebpf/map.ts';
 import { because } from '../errors.ts';
 import type { Programmed } from './adoption.ts';
@@ -54,7 +54,7 @@ export function openServiceMaps(directory: string): ServiceMaps {
     programmed: {
       services: each(() => services.entries()),
       slots: each(() => slots.entries()),
-      backends: each(() => usedBackends(backends.entries())),
+      backends: each(() => usedBackends(backends)),
       endpoints: each(() => endpoints.entries()),
       rings: each(() => rings.keys()),
     },
@@ -68,8 +68,14 @@ function each<T>(entries: () => Iterator<T>): Iterable<T> {
   return { [Symbol.iterator]: entries };
 }
 
-function* usedBackends(entries: Iterable<[number, Backend]>): Generator<[number, Backend]> {
-  for (const entry of entries) if (entry[1].service !== 0) yield entry;
+/** Every backend has a protocol, so that an entry without one was never used. */
+const PROTOCOL = MAPS.tb_backends.value.fields.find(({ name }) => name === 'protocol')?.offset ?? 0;
+const usedBackend = unlessZero(MAPS.tb_backends.value, PROTOCOL);
+
+function* usedBackends({ fd }: BpfMap<number, Backend>): Generator<[number, Backend]> {
+  for (const [number, backend] of new BpfMap(fd, MAPS.tb_backends.key, usedBackend).entries()) {
+    if (backend !== undefined) yield [number, backend];
+  }
 }
 
 /** Nothing can be deleted from an array: a backend that shall not be there is one of state none. */

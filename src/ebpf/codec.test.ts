@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { be16, padding, raw, struct, u8, u16, u32, u64 } from './codec.ts';
+import { be16, padding, raw, struct, u8, u16, u32, u64, unlessZero } from './codec.ts';
 
 const sample = struct<{ a: number; port: number; b: bigint; c: number; bytes: Buffer; d: number }>({
   a: u8,
@@ -49,4 +49,15 @@ test('bytes of another length are refused', () => {
     () => raw(6).write(Buffer.alloc(8), 0, Buffer.alloc(7)),
     /Cannot encode bytes: expected 6 \(value 7\)/,
   );
+});
+
+test('a value that was never written reads as none', () => {
+  const sparse = unlessZero(sample, 0);
+  const bytes = Buffer.alloc(24);
+  assert.equal(sparse.read(bytes, 0), undefined);
+  const value = { a: 1, port: 0, d: 0, b: 0n, c: 0, bytes: Buffer.alloc(6) };
+  sparse.write(bytes, 0, value);
+  assert.deepEqual(sparse.read(bytes, 0), value);
+  sparse.write(bytes, 0, undefined);
+  assert.ok(bytes.every((byte) => byte === 0));
 });

@@ -61,6 +61,19 @@ export function padding(size: number): Codec<void> {
   return { size, write: (bytes, offset) => void bytes.fill(0, offset, offset + size), read: () => undefined };
 }
 
+/**
+ * Of an array, most of which was never written: a value whose `byte` is zero reads as `undefined`, and
+ * need not be taken apart.
+ */
+export function unlessZero<T>(codec: Codec<T>, byte: number): Codec<T | undefined> {
+  return {
+    size: codec.size,
+    write: (bytes, offset, value) =>
+      value === undefined ? bytes.fill(0, offset, offset + codec.size) : codec.write(bytes, offset, value),
+    read: (bytes, offset) => (bytes[offset + byte] === 0 ? undefined : codec.read(bytes, offset)),
+  };
+}
+
 /** One of several names, as the number of its place. Reading an unknown number gives the first name. */
 export function choice<const Names extends readonly [string, ...string[]]>(
   number: Codec<number>,
