@@ -67,7 +67,9 @@ static __always_inline void collect(const struct flow_key *key, const struct flo
 	if (key->direction == FLOW_REPLY)
 		return; /* the forward half speaks for both */
 	__u8 flags = pressed ? flow->flags & ~FLOW_LINGERS : flow->flags;
-	if (idle_seconds(flow, other, now) < (__s32)flow_timeout(key->protocol, flow->state, flags)) {
+	__s32 idle = idle_seconds(flow, other, now);
+	__s32 lasted = now - idle - flow->since;
+	if (idle < (__s32)flow_timeout(key->protocol, flow->state, flags, lasted)) {
 		count_state(flow);
 		return;
 	}

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "kernel_sockets.h"
 #include "maps.h"
 #include "packet.h"
 #include "services.h"
@@ -60,13 +61,17 @@ static __always_inline struct flow_key other_half(const struct flow_key *key, co
 	return other;
 }
 
-/* Seconds a flow lives without a packet. */
-static __always_inline __u32 flow_timeout(__u8 protocol, __u8 state, __u8 flags)
+/* Seconds a UDP flow has to last to count as one that goes on: what is over before is a question and its answer. */
+#define CONVERSATION_SECONDS 2
+
+/* Seconds a flow lives without a packet. `lasted` are those between its opening and its last packet. */
+static __always_inline __u32 flow_timeout(__u8 protocol, __u8 state, __u8 flags, __s32 lasted)
 {
 	if (protocol == IPPROTO_SCTP)
 		return tb_config.sctp_seconds;
 	if (protocol != IPPROTO_TCP)
-		return state == FLOW_NEW ? tb_config.udp_new_seconds : tb_config.udp_open_seconds;
+		return state == FLOW_NEW || lasted < CONVERSATION_SECONDS ? tb_config.udp_new_seconds
+									  : tb_config.udp_open_seconds;
 	if (state == FLOW_NEW)
 		return tb_config.tcp_new_seconds;
 	if (state == FLOW_CLOSING && flags & FLOW_LINGERS)
@@ -90,8 +95,9 @@ SUBPROGRAM bool flow_expired(const struct flow_key *key, const struct flow *flow
 {
 	struct flow_key other_key = other_half(key, flow);
 	struct flow *other = find_flow(&other_key);
-	__s32 timeout = flow_timeout(key->protocol, flow->state, flow->flags);
-	return idle_seconds(flow, other, now) >= timeout;
+	__s32 idle = idle_seconds(flow, other, now);
+	__s32 lasted = now - idle - flow->since;
+	return idle >= (__s32)flow_timeout(key->protocol, flow->state, flow->flags, lasted);
 }
 
 SUBPROGRAM void delete_flow(const struct flow_key *key, const struct flow *flow)
@@ -165,25 +171,60 @@ struct new_flow {
 #define FLOW_TABLE_FULL 2
 #define FLOW_NO_PORT 3
 
+static __always_inline struct flow_key reply_key_of(const struct new_flow *new)
+{
+	return (struct flow_key){
+		.source = new->backend.address,
+		.destination = new->forward.source,
+		.source_port = new->backend.port,
+		.destination_port = new->forward.source_port,
+		.protocol = new->forward.protocol,
+		.direction = FLOW_REPLY,
+	};
+}
+
+/* Whether some flow has the reply tuple that a new one would like to have. */
+SUBPROGRAM bool is_taken(const struct new_flow *new)
+{
+	struct flow_key reply_key = reply_key_of(new);
+	return find_flow(&reply_key);
+}
+
+/* Whether a socket of the pod has the tuple straight to the backend, so that no flow to a service may have it. */
+static __always_inline bool taken_by_socket(struct __sk_buff *skb, const struct new_flow *new,
+					    const struct flow_key *reply_key)
+{
+	if (new->flags & FLOW_DIRECT)
+		return false;
+	if (new->forward.protocol == IPPROTO_TCP)
+		return has_connection(skb, reply_key);
+	return new->forward.protocol == IPPROTO_UDP && reply_key->destination_port == new->forward.source_port &&
+	       is_peer_of_socket(skb, &new->backend.address, new->backend.port);
+}
+
 /* Takes the reply tuple, or another one by changing the source port: two flows of one client, to two frontends
  * of a backend or to a frontend and straight to the backend, may have the same tuple once translated, and the
  * backend would take them for one connection. The reply half is what makes a tuple taken, so it comes first. */
-static __always_inline int take_reply_tuple(const struct new_flow *new, struct flow_key *reply_key, struct flow *reply)
+static __always_inline int take_reply_tuple(struct __sk_buff *skb, const struct new_flow *new,
+					    struct flow_key *reply_key, struct flow *reply)
 {
 	for (int try = 0; try < SOURCE_PORT_TRIES; try++) {
-		long error = bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST);
-		if (!error)
-			return try == 0 ? FLOW_ENTERED : FLOW_ENTERED_ON_OTHER_PORT;
-		struct flow *taken = find_flow(reply_key);
-		if (!taken) /* so it was not that the tuple is taken */
-			return FLOW_TABLE_FULL;
-		bool ours = address_equal(&taken->address, &new->forward.destination) &&
-			    taken->port == new->forward.destination_port &&
-			    taken->client_port == new->forward.source_port;
-		if (ours || flow_expired(reply_key, taken, reply->seen)) {
-			/* A half without its other, or a flow not yet collected. */
-			delete_flow(reply_key, taken);
-			continue;
+		if (!taken_by_socket(skb, new, reply_key)) {
+			if (!bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST))
+				return reply_key->destination_port == new->forward.source_port
+					       ? FLOW_ENTERED
+					       : FLOW_ENTERED_ON_OTHER_PORT;
+			struct flow *taken = find_flow(reply_key);
+			if (!taken) /* so it was not that the tuple is taken */
+				return FLOW_TABLE_FULL;
+			bool ours = address_equal(&taken->address, &new->forward.destination) &&
+				    taken->port == new->forward.destination_port &&
+				    taken->client_port == new->forward.source_port;
+			if (ours || flow_expired(reply_key, taken, reply->seen)) {
+				/* A half without its other, or a flow not yet collected. */
+				delete_flow(reply_key, taken);
+				continue;
+			}
 		}
 		if (new->forward.protocol == IPPROTO_SCTP)
 			return FLOW_NO_PORT;
@@ -194,7 +235,7 @@ static __always_inline int take_reply_tuple(const struct new_flow *new, struct f
 }
 
 /* Enters both halves or none. */
-SUBPROGRAM int enter_flow(const struct new_flow *new)
+SUBPROGRAM int enter_flow(struct __sk_buff *skb, const struct new_flow *new)
 {
 	__u32 now = now_seconds();
 	struct flow half = {
@@ -207,15 +248,8 @@ SUBPROGRAM int enter_flow(const struct new_flow *new)
 		.since = now,
 		.flags = new->flags,
 	};
-	struct flow_key reply_key = {
-		.source = new->backend.address,
-		.destination = new->forward.source,
-		.source_port = new->backend.port,
-		.destination_port = new->forward.source_port,
-		.protocol = new->forward.protocol,
-		.direction = FLOW_REPLY,
-	};
-	int taken = take_reply_tuple(new, &reply_key, &half);
+	struct flow_key reply_key = reply_key_of(new);
+	int taken = take_reply_tuple(skb, new, &reply_key, &half);
 	if (taken != FLOW_ENTERED && taken != FLOW_ENTERED_ON_OTHER_PORT)
 		return taken;
 

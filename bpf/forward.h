@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flows.h"
+#include "kernel_sockets.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "refuse.h"
@@ -71,9 +72,9 @@ static __always_inline int send_forward(struct __sk_buff *skb, const struct pack
 }
 
 /* CONTINUE: the flow is in the table. */
-static __always_inline int enter(const struct packet *packet, const struct new_flow *new)
+static __always_inline int enter(struct __sk_buff *skb, const struct packet *packet, const struct new_flow *new)
 {
-	int how = enter_flow(new);
+	int how = enter_flow(skb, new);
 	bool direct = new->flags & FLOW_DIRECT;
 	if (how == FLOW_TABLE_FULL && direct) {
 		count(REASON_direct_untracked);
@@ -89,9 +90,17 @@ static __always_inline int enter(const struct packet *packet, const struct new_f
 	return CONTINUE;
 }
 
+/* Whether the pod's sockets are the record of a flow straight to a backend. */
+static __always_inline bool recorded_by_socket(struct __sk_buff *skb, const struct endpoint *backend)
+{
+	if (backend->protocol == IPPROTO_TCP)
+		return sent_by_tcp_socket(skb);
+	return backend->protocol == IPPROTO_UDP && is_peer_of_socket(skb, &backend->address, backend->port);
+}
+
 /* A packet that is to no service. Only one that opens a flow to a backend matters: the tuple it takes must not be
  * given to a translated flow, nor the other way round. */
-SUBPROGRAM int open_direct(const struct packet *packet)
+SUBPROGRAM int open_direct(struct __sk_buff *skb, const struct packet *packet)
 {
 	if ((packet->protocol == IPPROTO_TCP && !opens_connection(packet)) || !has_ports(packet->protocol) ||
 	    packet->fragment == LATER_FRAGMENT)
@@ -104,7 +113,9 @@ SUBPROGRAM int open_direct(const struct packet *packet)
 		.backend = destination,
 		.flags = FLOW_DIRECT,
 	};
-	return enter(packet, &new);
+	if (recorded_by_socket(skb, &destination) && !is_taken(&new))
+		return PASS;
+	return enter(skb, packet, &new);
 }
 
 /* A packet to a service that belongs to no flow. A TCP segment from the middle of a connection is one too, when the
@@ -135,7 +146,7 @@ SUBPROGRAM int open_flow(struct __sk_buff *skb, const struct packet *packet)
 		.backend_number = number,
 		.flags = address_equal(&backend->address, &packet->source) ? FLOW_SELF : 0,
 	};
-	return enter(packet, &new);
+	return enter(skb, packet, &new);
 }
 
 /* Whether an opening TCP segment finds its tuple's flow finished, or the backend not to be had any more. */
@@ -177,7 +188,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 	if (!flow) {
 		int verdict = open_flow(skb, packet);
 		if (verdict == STRAIGHT)
-			verdict = open_direct(packet);
+			verdict = open_direct(skb, packet);
 		if (verdict != CONTINUE)
 			return verdict;
 		flow = find_flow(&key);

@@ -7,6 +7,7 @@
 
 #include "flows.h"
 #include "icmp.h"
+#include "kernel_sockets.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "subprogram.h"
@@ -44,30 +45,6 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 	return flow ? send_reply(skb, packet, &key, flow) : CONTINUE;
 }
 
-static __always_inline bool has_connection(struct __sk_buff *skb, const struct packet *packet)
-{
-	struct bpf_sock_tuple tuple = {};
-	__u32 size;
-	if (packet->ipv6) {
-		__builtin_memcpy(tuple.ipv6.saddr, &packet->source, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, &packet->destination, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.sport = packet->source_port;
-		tuple.ipv6.dport = packet->destination_port;
-		size = sizeof(tuple.ipv6);
-	} else {
-		tuple.ipv4.saddr = packet->source.words[3];
-		tuple.ipv4.daddr = packet->destination.words[3];
-		tuple.ipv4.sport = packet->source_port;
-		tuple.ipv4.dport = packet->destination_port;
-		size = sizeof(tuple.ipv4);
-	}
-	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	if (!socket)
-		return false;
-	bpf_sk_release(socket);
-	return true;
-}
-
 /* A reply whose flow has gone must not reach the client: it knows no such connection and would answer with a RST,
  * which ends one that the next packet of the client could have taken up again. What opens a connection is no reply,
  * and what belongs to a connection straight to the backend has a socket. PASS: the packet is no such reply. */
@@ -76,7 +53,8 @@ SUBPROGRAM int without_flow(struct __sk_buff *skb, const struct packet *packet)
 	if (packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return PASS;
 	struct endpoint source = source_of(packet);
-	if (!bpf_map_lookup_elem(&tb_endpoints, &source) || has_connection(skb, packet))
+	struct flow_key key = flow_key_of(packet, FLOW_REPLY);
+	if (!bpf_map_lookup_elem(&tb_endpoints, &source) || has_connection(skb, &key))
 		return PASS;
 	return drop(REASON_reply_without_flow);
 }

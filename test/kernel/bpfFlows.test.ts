@@ -642,6 +642,11 @@ describe('the collector', () => {
     assert.equal(datapath.flows().length, 10);
   });
 
+  const answered = () => {
+    const { to } = ask();
+    const transport = udp({ from: 5353, to: 40000 });
+    pod.run('tb_eth0_ingress', frame({ source: to, destination: CLIENT, transport }));
+  };
   const lives: [what: string, seconds: number, begin: () => void][] = [
     ['a connection without an answer', 60, () => void send('S')],
     ['an open connection', 21600, () => void answer('S.', send('S').to)],
@@ -675,15 +680,15 @@ describe('the collector', () => {
     ],
     ['a connection that was reset', 10, () => void answer('R.', send('S').to)],
     ['a UDP question', 30, () => void ask()],
+    ['a UDP question with its answer', 30, () => void answered()],
     [
-      'an answered UDP flow',
+      'a UDP flow that goes on',
       180,
       () => {
-        const { to } = ask();
-        pod.run(
-          'tb_eth0_ingress',
-          frame({ source: to, destination: CLIENT, transport: udp({ from: 5353, to: 40000 }) }),
-        );
+        answered();
+        for (const [key, flow] of datapath.flows()) {
+          datapath.maps.tb_flows.set(key, { ...flow, since: flow.since - 3 });
+        }
       },
     ],
   ];

@@ -127,6 +127,8 @@ export const connections: Scene = (stage, party, over) => {
     assert.equal(await client.process.call('echo', connection.id, 300_000), true);
     await client.process.call('close', connection.id);
     if (party().family === 4) assert.deepEqual(framesTo(stage(), party().service), []);
+    if (stage().mode === 'both')
+      assert.deepEqual(stage().datapath.flows(), [], 'its socket is record enough');
   });
 };
 
@@ -141,6 +143,8 @@ export const datagrams: Scene = (stage, party, over) => {
         assert.deepEqual([answer.seenAddress, answer.whole], [party().client, true]);
         assert.deepEqual([answer.peerAddress, answer.peerPort], [party().service, 53]);
       }
+      if (stage().mode === 'both')
+        assert.deepEqual(stage().datapath.flows(), [], 'its socket is record enough');
       await client.process.call('close', socket);
     });
   }
