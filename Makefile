@@ -69,7 +69,7 @@ demo-down:
 	@scripts/demo.sh down
 
 # One by one: they measure this machine. The others in test/bench are what these are written with.
-BENCHES := cni
+BENCHES := cni services
 
 bench: $(BENCHES:%=bench-%)
 

@@ -1,0 +1,189 @@
+// `make bench-services`: requests per second through a cluster IP, beside a direct connection and beside iptables.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { loadavg, release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TestNamespaces } from '../kernel/namespaces.ts';
+import { formatSpread, inTurns, ratios, spreadOf } from './ratio.ts';
+import { report } from './report.ts';
+import { iptablesNode } from './servicesIptables.ts';
+import { type Kind, type Load, measure, SERVER_PORT } from './servicesLoad.ts';
+import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
+
+const ROUNDS = Number(process.argv[2] ?? 9);
+const FLAT_ROUNDS = Number(process.argv[3] ?? 15);
+const MANY = 30_000;
+const IPTABLES_SIZES = [1, 1_000, 10_000] as const;
+const KINDS = ['long', 'short'] as const satisfies readonly Kind[];
+const COMMAND = 'make bench-services';
+
+const WAYS = ['direct', 'socket', 'packet'] as const;
+type Way = (typeof WAYS)[number];
+
+/** Something to measure, with connections of either kind. */
+interface Case {
+  readonly name: string;
+  load(kind: Kind): Load;
+}
+
+/** By case, one per round. */
+interface Results {
+  readonly rates: ReadonlyMap<string, readonly number[]>;
+  /** Requests that a second of CPU time is enough for. */
+  readonly efficiencies: ReadonlyMap<string, readonly number[]>;
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'tombolo-servicesbench-'));
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+/** Ways from one pod of a pair to the other, called after both: `veth packet`. */
+function casesOf(name: string, pair: Pair, ways: readonly Way[], cgroup?: string): Case[] {
+  const { client, server, serverAddress, serviceAddress } = pair;
+  return ways.map((way, index) => ({
+    name: `${name} ${way}`,
+    load: (kind) => ({
+      client,
+      server,
+      kind,
+      address: way === 'direct' ? serverAddress : serviceAddress,
+      port: way === 'direct' ? SERVER_PORT : 80,
+      cgroup: way === 'socket' ? cgroup : undefined,
+      portRange: index,
+    }),
+  }));
+}
+
+async function resultsOf(cases: readonly Case[], kind: Kind, rounds: number): Promise<Results> {
+  const efficiencies = new Map(cases.map(({ name }) => [name, [] as number[]]));
+  const contenders = cases.map(({ name, load }) => ({
+    name,
+    async run() {
+      const { requestsPerSecond, cpuSeconds } = await measure(load(kind));
+      efficiencies.get(name)?.push(1 / cpuSeconds);
+      return requestsPerSecond;
+    },
+  }));
+  const rates = await inTurns(contenders, rounds);
+  // As with the rates, the first round has warmed up.
+  for (const values of efficiencies.values()) values.shift();
+  return { rates, efficiencies };
+}
+
+async function measureAll(cases: readonly Case[], rounds: number): Promise<Record<Kind, Results>> {
+  return {
+    long: await resultsOf(cases, 'long', rounds),
+    short: await resultsOf(cases, 'short', rounds),
+  };
+}
+
+/** One row: the rate of a case and its ratios to another case, for long and for short connections. */
+function row(label: string, results: Record<Kind, Results>, name: string, base: string): string[] {
+  const cells = KINDS.flatMap((kind) => {
+    const { rates, efficiencies } = results[kind];
+    const ratio = (of: Results['rates']) =>
+      name === base ? '1' : formatSpread(ratios(of.get(name) ?? [], of.get(base) ?? []), 3);
+    return [spreadOf(rates.get(name) ?? []).median.toFixed(0), ratio(rates), ratio(efficiencies)];
+  });
+  return [label, ...cells];
+}
+
+const HEADER = ['way', ...KINDS.flatMap((kind) => [`${kind}: requests/s`, 'ratio', 'ratio per CPU second'])];
+
+/** What others did on the machine meanwhile. */
+function loadNote(before: readonly number[]): string {
+  const show = (loads: readonly number[]) => loads.map((load) => load.toFixed(1)).join(', ');
+  return `Linux ${release()}. Load averages (1, 5, 15 minutes) of the machine before: ${show(before)}; after: ${show(loadavg())}.`;
+}
+
+async function compareWays(): Promise<void> {
+  const namespaces = new TestNamespaces('waysbench');
+  const node = new ServiceNode(namespaces, 'one');
+  try {
+    await node.start([]);
+    const pairs = { veth: await node.pair('veth', '10.96.0.10'), nic: await node.pair('nic', '10.96.0.20') };
+    const peers = new Map<number, Pair>();
+    for (const size of IPTABLES_SIZES) peers.set(size, await iptablesNode(namespaces, size, directory));
+    const before = loadavg();
+    const cases = [
+      ...casesOf('veth', pairs.veth, WAYS, node.cgroup),
+      ...casesOf('nic', pairs.nic, WAYS, node.cgroup),
+      ...[...peers].flatMap(([size, pair]) =>
+        casesOf(`iptables ${size}`, pair, size === 1 ? ['packet', 'direct'] : ['packet']),
+      ),
+    ];
+    const results = await measureAll(cases, ROUNDS);
+    const method =
+      'wrk (one thread, 8 connections, pinned to one core) asks nginx (one worker, an answer from memory, pinned to the other) ' +
+      `for a second at a time, everything in turns within each of ${ROUNDS} rounds. Long: a connection serves all requests; ` +
+      'short: `Connection: close`. The ratio per CPU second is that of requests to the CPU time of wrk and nginx, with what the ' +
+      'kernel does for them: unlike rates it hardly depends on who else is at work on the machine.';
+    report({
+      title: 'Services: through a cluster IP and directly',
+      command: COMMAND,
+      method:
+        `${method} Direct is a connection between the same two pods, with the same programs on their interfaces. A NIC is a ` +
+        'macvlan child on a port of a bridge.',
+      header: HEADER,
+      rows: (['veth', 'nic'] as const).flatMap((kind) =>
+        WAYS.map((way) => row(`${kind}, ${way}`, results, `${kind} ${way}`, `${kind} direct`)),
+      ),
+      notes: `Goals: socket 0.98 and 0.98, packet 0.95 and 0.92. ${loadNote(before)}`,
+    });
+    report({
+      title: 'Services: beside iptables',
+      command: COMMAND,
+      method:
+        `${method} The peer is a node with kube-proxy’s iptables chains and connection tracking, and pods on plain veth ` +
+        'pairs; the service that is called stands in the middle of the others.',
+      header: HEADER,
+      rows: [
+        row('plain veth, direct, conntrack on', results, 'iptables 1 direct', 'iptables 1 packet'),
+        ...IPTABLES_SIZES.map((size) =>
+          row(`iptables, ${size} services`, results, `iptables ${size} packet`, 'iptables 1 packet'),
+        ),
+        ...WAYS.map((way) => row(`Tombolo veth, ${way}`, results, `veth ${way}`, 'iptables 1 packet')),
+        ...WAYS.map((way) => row(`Tombolo NIC, ${way}`, results, `nic ${way}`, 'iptables 1 packet')),
+      ],
+      notes: `Goals for Tombolo: 1.25 long, 1.6 short. ${loadNote(before)}`,
+    });
+  } finally {
+    await node.remove();
+    namespaces.close();
+  }
+}
+
+async function compareSizes(): Promise<void> {
+  const namespaces = new TestNamespaces('sizesbench');
+  const [few, many] = [new ServiceNode(namespaces, 'few'), new ServiceNode(namespaces, 'many')];
+  try {
+    await few.start([]);
+    const seconds = await many.start(idleServices(MANY - 1));
+    const [one, thirty] = [await few.pair('veth', '10.96.0.10'), await many.pair('veth', '10.96.0.10')];
+    const before = loadavg();
+    const others = casesOf('few', one, WAYS, few.cgroup);
+    // Side by side: what is compared is measured within two seconds.
+    const cases = casesOf('many', thirty, WAYS, many.cgroup).flatMap((each, index) => [
+      each,
+      ...others.slice(index, index + 1),
+    ]);
+    const results = await measureAll(cases, FLAT_ROUNDS);
+    report({
+      title: `Services: one and ${MANY}`,
+      command: COMMAND,
+      method:
+        `As above, between two nodes with an agent each, one with a single service and one with ${MANY}; ${FLAT_ROUNDS} rounds. ` +
+        'Direct connections use no service: what they differ by is the noise of the method.',
+      header: HEADER,
+      rows: WAYS.map((way) => row(way, results, `many ${way}`, `few ${way}`)),
+      notes:
+        `Goal: within 3 %. The agent served all ${MANY} services ${seconds.toFixed(1)} s after its start, out of ${2 * MANY} files ` +
+        `of a directory store. ${loadNote(before)}`,
+    });
+  } finally {
+    await few.remove();
+    await many.remove();
+    namespaces.close();
+  }
+}
+
+await compareWays();
+await compareSizes();

@@ -1,0 +1,104 @@
+import { spawnSync } from 'node:child_process';
+import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { SERVER_PORT, serve } from './servicesLoad.ts';
+import { idleServices, type Pair, type Service } from './servicesNode.ts';
+
+const CLUSTER = '10.77.0.0/16';
+const SERVICE_ADDRESS = '10.96.0.10';
+const [CLIENT_ADDRESS, SERVER_ADDRESS] = ['10.77.0.2', '10.77.0.3'];
+
+/**
+ * A node as kube-proxy and a point-to-point plugin keep it: pods on plain veth pairs, services in iptables chains that
+ * every new connection walks. The service that is called stands in the middle of the others.
+ *
+ * @param count Services, the one that is called among them.
+ */
+export async function iptablesNode(
+  namespaces: TestNamespaces,
+  count: number,
+  directory: string,
+): Promise<Pair> {
+  const node = namespaces.create(`iptables${count}`);
+  node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  const client = pod(namespaces, node, `iptables${count}-client`, CLIENT_ADDRESS);
+  const host = pod(namespaces, node, `iptables${count}-server`, SERVER_ADDRESS);
+  const web = { name: 'web', address: SERVICE_ADDRESS, backend: SERVER_ADDRESS };
+  const others = idleServices(count - 1);
+  const services = others.toSpliced(others.length >> 1, 0, web);
+  restore(node, kubeProxyRules(services));
+  const server = await serve(host, directory);
+  client.run('curl', '-sf', '--max-time', '2', `http://${SERVICE_ADDRESS}/`);
+  return { client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
+}
+
+/** As the reference ptp plugin does it: a /32, a gateway on the link, and no Ethernet to resolve afterwards. */
+function pod(namespaces: TestNamespaces, node: TestNamespace, name: string, address: string): TestNamespace {
+  const namespace = namespaces.create(name);
+  const host = `veth${address.split('.')[3]}`;
+  node.run('ip', 'link', 'add', host, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace.name);
+  node.run('ip', 'address', 'add', '10.77.0.1/32', 'dev', host);
+  node.run('ip', 'link', 'set', host, 'up');
+  node.run('ip', 'route', 'add', address, 'dev', host);
+  namespace.run('ip', 'address', 'add', `${address}/32`, 'dev', 'eth0');
+  namespace.run('ip', 'link', 'set', 'eth0', 'up');
+  namespace.run('ip', 'route', 'add', '10.77.0.1', 'dev', 'eth0');
+  namespace.run('ip', 'route', 'add', 'default', 'via', '10.77.0.1');
+  return namespace;
+}
+
+/** The chains of kube-proxy's iptables mode for services of type ClusterIP with one endpoint each. */
+function kubeProxyRules(services: readonly Service[]): string {
+  const chains = services.flatMap((_, index) => [`:${svc(index)} - [0:0]`, `:${sep(index)} - [0:0]`]);
+  const frontends = services.map(
+    ({ name, address }, index) =>
+      `-A KUBE-SERVICES -d ${address}/32 -p tcp -m comment --comment "default/${name} cluster IP" -m tcp --dport 80 -j ${svc(index)}`,
+  );
+  const backends = services.flatMap(({ address, backend }, index) => [
+    `-A ${svc(index)} ! -s ${CLUSTER} -d ${address}/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ`,
+    `-A ${svc(index)} -m statistic --mode random --probability 1.0000000000 -j ${sep(index)}`,
+    `-A ${sep(index)} -s ${backend}/32 -j KUBE-MARK-MASQ`,
+    `-A ${sep(index)} -p tcp -m tcp -j DNAT --to-destination ${backend}:${SERVER_PORT}`,
+  ]);
+  return `*nat
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+${chains.join('\n')}
+-A PREROUTING -j KUBE-SERVICES
+-A OUTPUT -j KUBE-SERVICES
+-A POSTROUTING -j KUBE-POSTROUTING
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+${frontends.join('\n')}
+${backends.join('\n')}
+COMMIT
+*filter
+:FORWARD ACCEPT [0:0]
+:KUBE-FORWARD - [0:0]
+-A FORWARD -j KUBE-FORWARD
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+`;
+}
+
+function svc(index: number): string {
+  return `KUBE-SVC-${index}`;
+}
+
+function sep(index: number): string {
+  return `KUBE-SEP-${index}`;
+}
+
+/** The older of the two back ends: rules are matched in the kernel's own tables, not by nftables' expressions. */
+function restore(node: TestNamespace, rules: string): void {
+  const words = [`--net=${node.path}`, 'iptables-legacy-restore'];
+  const { status, stderr } = spawnSync('nsenter', words, { input: rules, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`Cannot restore iptables rules: ${stderr.trim()}`);
+}
