@@ -33,11 +33,15 @@ function withServer(claim: string, run: (server: StrictApiServer, store: Store) 
     try {
       await run(server, store);
     } finally {
+      await Promise.all([...followers].map((end) => end()));
       await store.close();
       await server.stop();
     }
   });
 }
+
+/** Ends of what still follows; a test that fails does not come to its own. */
+const followers = new Set<() => Promise<void>>();
 
 /** Follows services, and tells what is known and what has been told. */
 function following(store: Store) {
@@ -62,8 +66,10 @@ function following(store: Store) {
   );
   const end = async () => {
     stop.abort();
+    followers.delete(end);
     await done;
   };
+  followers.add(end);
   return { known, told, end };
 }
 
@@ -75,7 +81,7 @@ withServer('a list longer than a page is whole', async (_, store) => {
 withServer('a watch that is cut goes on where it was, without a new list', async (server, store) => {
   const created = await store.create(service('web'));
   const { known, told, end } = following(store);
-  await eventually(() => assert.equal(known.get('web'), 80));
+  await eventually(() => assert.deepEqual([known.get('web'), server.watches], [80, 1]));
   server.cut();
   await store.update(withPort(created, 81));
   await eventually(() => assert.equal(known.get('web'), 81));
@@ -87,7 +93,7 @@ withServer('a watch whose history is gone lists again', async (server, store) =>
   const created = await store.create(service('web'));
   await store.create(service('old'));
   const { known, told, end } = following(store);
-  await eventually(() => assert.equal(known.size, 2));
+  await eventually(() => assert.deepEqual([known.size, server.watches], [2, 1]));
   server.failNext({ kind: 'drop', matches: ({ method }) => method === 'GET' });
   server.cut();
   await store.update(withPort(created, 81));

@@ -72,6 +72,11 @@ export class StrictApiServer {
     this.#oldest = this.#revision;
   }
 
+  /** How many watches are being served. */
+  get watches(): number {
+    return this.#watches.size;
+  }
+
   /** Cuts every watch, as a proxy that restarts does. */
   cut(): void {
     this.#server.closeAllConnections();
