@@ -314,6 +314,10 @@ test('a NIC gets links that the pod cannot remove; DEL takes them off and gives 
   await runtime.succeed('CHECK', pod, { config: { prevResult } });
   await runtime.succeed('DEL', pod);
   assert.deepEqual(runtime.traces(), before);
+  await runtime.succeed('ADD', pod);
+  rmSync(join(runtime.directory, 'state', 'attachments'), { recursive: true });
+  await runtime.succeed('DEL', pod);
+  assert.deepEqual(runtime.traces().pins, []);
 });
 
 test('a host port reaches the pod, by the portmap plugin behind this one in the list', async () => {
