@@ -21,7 +21,10 @@ export function attachmentsOf(hooks: {
   return {
     attach: async (spec) => attach(spec, hooks),
     detach: (record) => detach(record, hooks),
-    sweep,
+    async sweep(id) {
+      hooks.programs.detach(id);
+      await sweep(id);
+    },
     check: async (record) => check(record, hooks),
     undo: (records) => recover(records, { ...hooks, now: Date.now() }),
     // An agent that answers can attach; whether there are addresses is for their source to say.
