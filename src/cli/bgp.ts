@@ -12,6 +12,7 @@ import {
 } from '../bgp/wire/family.ts';
 import { messageOf } from '../errors.ts';
 import { bgpNeighborsCommand } from './bgpNeighbors.ts';
+import { bgpExplainCommand, bgpRibCommand, bgpRoutesCommand } from './bgpRib.ts';
 import { bgpRunCommand } from './bgpRun.ts';
 
 interface DecodeFlags {
@@ -45,6 +46,7 @@ export function bgpCommand(): Command {
     .option('--reencode', 'print the message that would be sent for what was understood, as hex')
     .action(decode);
   bgp.addCommand(bgpRunCommand()).addCommand(bgpNeighborsCommand());
+  bgp.addCommand(bgpRibCommand()).addCommand(bgpRoutesCommand()).addCommand(bgpExplainCommand());
   return bgp;
 }
 

@@ -39,6 +39,16 @@ export class AdjRibIn {
     return this.#kept !== undefined;
   }
 
+  /** Whether a path is of an earlier session or refresh, and not yet confirmed. */
+  isStale(path: number): boolean {
+    return this.#table.epoch[path] !== this.#epoch;
+  }
+
+  /** What import policy has to say about a route, in words. */
+  explain(destination: number, received: number): string {
+    return this.#entrance.explain(this.#table, destination, received);
+  }
+
   /** Takes an announcement with the attributes received, for the NLRI read last. */
   announce(pathId: number, received: number): void {
     const table = this.#table;

@@ -91,6 +91,20 @@ export class FamilyRib {
     this.#dropped.push(group.sent);
   }
 
+  /** Where a destination leads, as watchers hear it. */
+  bestRoute(row: number): BestRoute | undefined {
+    const { decision, store } = this.#parts;
+    const { table } = this;
+    decision.run(table, row);
+    const { best, multipath } = decision;
+    if (best === 0 || table.peer[best] === LOCAL) return undefined;
+    const hops = multipath.map((path) =>
+      store.nextHops.address(store.nextHop[table.accepted[path] as number] as number),
+    );
+    const preference = store.localPreference[table.accepted[best] as number] as number;
+    return { nextHops: [...new Set(hops)], priority: priorityOf(preference) };
+  }
+
   watch(observer: Observer): () => void {
     const watch = { observer, pending: new Bits(PREFIX_LIMIT) };
     for (let row = 1; row < this.table.destinationEnd; row++) watch.pending.add(row);
@@ -188,21 +202,8 @@ export class FamilyRib {
     for (let index = 0; index < count; index++) {
       const row = this.#rows[index] as number;
       const prefix = prefixOf(this.table, row);
-      if (prefix !== undefined) observer(prefix, this.#bestRoute(row));
+      if (prefix !== undefined) observer(prefix, this.bestRoute(row));
     }
-  }
-
-  #bestRoute(row: number): BestRoute | undefined {
-    const { decision, store } = this.#parts;
-    const { table } = this;
-    decision.run(table, row);
-    const { best, multipath } = decision;
-    if (best === 0 || table.peer[best] === LOCAL) return undefined;
-    const hops = multipath.map((path) =>
-      store.nextHops.address(store.nextHop[table.accepted[path] as number] as number),
-    );
-    const preference = store.localPreference[table.accepted[best] as number] as number;
-    return { nextHops: [...new Set(hops)], priority: priorityOf(preference) };
   }
 
   #repeat(deadline: number, hasWork: () => boolean, portion: () => void): void {

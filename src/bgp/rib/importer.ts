@@ -10,20 +10,19 @@ import type { RibParts, RouterIdentity } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
 import type { RouteView } from './routeView.ts';
 
-/** What import made of a route: attributes (0 is refused), and why. */
-export interface ImportResult {
-  readonly accepted: number;
-  readonly because: string;
-}
-
 /** What a route is asked on its way in. */
 export interface Entrance {
   /** The attributes under which a route enters, 0 if it does not. Not yet held. */
   accept(table: RouteTable, destination: number, received: number): number;
+  /** The line that decides, in words. */
+  explain(table: RouteTable, destination: number, received: number): string;
 }
 
 /** The node's own routes enter as they are. */
-export const OPEN_ENTRANCE: Entrance = { accept: (_table, _destination, received) => received };
+export const OPEN_ENTRANCE: Entrance = {
+  accept: (_table, _destination, received) => received,
+  explain: () => 'own route',
+};
 
 /** The way in from one peer: loops, filters, and what filters change. */
 export class Importer implements Entrance {
@@ -66,11 +65,8 @@ export class Importer implements Entrance {
     return this.#lastAccepted;
   }
 
-  /** As {@link accept}, in words. */
-  explain(table: RouteTable, destination: number, received: number): ImportResult {
-    const accepted = this.accept(table, destination, received);
-    const because = this.#loop(received) ?? this.#judge(table, destination, received)?.line ?? 'no filter';
-    return { accepted, because };
+  explain(table: RouteTable, destination: number, received: number): string {
+    return this.#loop(received) ?? this.#judge(table, destination, received)?.line ?? 'no filter';
   }
 
   #judge(table: RouteTable, destination: number, received: number): Verdict | undefined {

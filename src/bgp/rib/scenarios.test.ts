@@ -17,9 +17,11 @@ import {
   ROUTE_TARGET,
 } from '../wire/family.ts';
 import type { Nlri } from '../wire/nlri.ts';
+import { explain } from './explain.ts';
 import type { PeerFamily, RibPeer } from './peer.ts';
 import { attributesOf, Neighbour, ribPeer, VirtualClock } from './rib.rig.ts';
 import { Rib } from './rib.ts';
+import { query } from './ribView.ts';
 
 const IDENTIFIER = parseIPv4('10.0.0.254');
 
@@ -358,4 +360,69 @@ test('routes of other families are reflected as they came, and withdrawn whateve
     clock.settle();
     assert.equal(to.told.size, 0, `family ${family}`);
   }
+});
+
+test('an explanation says why each path is or is not the best, and which line decided in both directions', () => {
+  const { clock, rib } = world();
+  const filters = [
+    {
+      name: 'edge',
+      importV4: [{ action: 'Reject' as const, asPathPrefix: [65002] }],
+      exportV4: [
+        { action: 'Reject' as const, cidr: parsePrefix('10.0.0.0/8'), matchOperator: 'In' as const },
+      ],
+    },
+  ];
+  const first = neighbour(rib, 'e1');
+  const refused = neighbour(rib, 'e2', { policy: { ...DEFAULT_POLICY, filters } });
+  const longer = neighbour(rib, 'e3');
+  const looped = neighbour(rib, 'e4');
+  first.announce(['10.1.0.0/16'], attributesOf({ path: [65001] }));
+  refused.announce(['10.1.0.0/16'], attributesOf({ path: [65002] }));
+  longer.announce(['10.1.0.0/16'], attributesOf({ path: [65003, 7] }));
+  looped.announce(['10.1.0.0/16'], attributesOf({ path: [65004, 64512] }));
+  clock.settle();
+  const explanation = explain(rib, '10.1.2.3');
+  assert.equal(explanation?.prefix, '10.1.0.0/16');
+  const verdicts = explanation?.paths.map((path) => `${path.peer}: ${path.verdict}; ${path.import}`).sort();
+  assert.deepEqual(verdicts, [
+    'e1: best; no filter',
+    'e2: refused by policy; filter edge, importV4 rule 1',
+    'e3: AS path length; no filter',
+    'e4: refused by policy; loop: own AS 64512 in the path',
+  ]);
+  const lines = explanation?.sent.map(({ peers, export: line }) => `${peers.join()}: ${line}`).sort();
+  assert.deepEqual(lines, ['e2: filter edge, exportV4 rule 1', 'e3,e4: no filter']);
+  assert.equal(explain(rib, '10.1.0.0/17'), undefined);
+  assert.equal(explain(rib, '11.0.0.1'), undefined);
+});
+
+test('the tables show what a peer said, what was chosen and what a peer was told', () => {
+  const { clock, rib } = world();
+  const from = neighbour(rib, 'e1');
+  neighbour(rib, 'e2');
+  from.announce(['10.1.0.0/16', '10.2.0.0/16'], attributesOf({ path: [65001], communities: [0xfde80001] }));
+  rib.originate({ prefix: parsePrefix('10.3.0.0/16') });
+  clock.settle();
+  const show = (parameters: string) => {
+    const answer = query(rib, 'rib', new URLSearchParams(parameters));
+    return 'entries' in answer ? answer : assert.fail();
+  };
+  const names = (parameters: string) =>
+    show(parameters).entries.map(({ prefix, peer }) => `${prefix} ${peer}`);
+  assert.deepEqual(names('view=in&peer=e1'), ['10.1.0.0/16 e1', '10.2.0.0/16 e1']);
+  assert.deepEqual(names('view=in&peer=e2'), []);
+  assert.deepEqual(names('view=out&peer=e2'), ['10.1.0.0/16 e1', '10.2.0.0/16 e1', '10.3.0.0/16 undefined']);
+  assert.deepEqual(names('view=out&peer=e1'), ['10.3.0.0/16 undefined']);
+  assert.deepEqual(names('prefix=10.2.0.0/16'), ['10.2.0.0/16 e1']);
+  assert.equal(show('limit=1').truncated, true);
+  const [entry] = show('view=out&peer=e2&prefix=10.1.0.0/16').entries;
+  assert.deepEqual(entry?.attributes, {
+    origin: 'IGP',
+    asPath: '64512 65001',
+    nextHop: '10.0.0.254',
+    communities: ['65000:1'],
+  });
+  assert.throws(() => show('view=in'), /it is one peer's/);
+  assert.throws(() => show('view=in&peer=nobody'), /no peer of that name/);
 });

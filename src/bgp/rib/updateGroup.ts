@@ -140,6 +140,18 @@ export class UpdateGroup {
     return this.isBehind;
   }
 
+  /** The paths of a destination that this group may be told. */
+  candidates(destination: number): readonly number[] {
+    const { decision } = this.#parts;
+    const table = this.#table;
+    if (!this.#addPath) {
+      const best = decision.bestOf(table, destination);
+      return best === 0 ? [] : [best];
+    }
+    decision.run(table, destination);
+    return this.#paths === 'all' ? decision.candidates : decision.equal;
+  }
+
   /** Whether a destination still means something here, to somebody. */
   remembers(destination: number): boolean {
     if (this.sent.firstOf(destination) !== 0 || this.pending.has(destination)) return true;
@@ -220,10 +232,8 @@ export class UpdateGroup {
 
   #comparePaths(destination: number, batch: UpdateBatch): void {
     const table = this.#table;
-    const { decision } = this.#parts;
-    decision.run(table, destination);
     const wanted = new Set<number>();
-    for (const path of this.#paths === 'all' ? decision.candidates : decision.equal) {
+    for (const path of this.candidates(destination)) {
       const attributes = this.exporter.send(table, path);
       if (attributes === 0) continue;
       const ordinal = table.ordinal[path] as number;
