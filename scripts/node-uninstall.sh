@@ -30,7 +30,9 @@ while [[ $# -gt 0 ]]; do
 done
 root=${root%/}
 
-attached=$(find "$root$state/attachments" -name '*.json' 2>/dev/null | wc -l)
+shopt -s nullglob
+records=("$root$state/attachments"/*.json)
+attached=${#records[@]}
 if ((attached)) && [[ $force == no ]]; then
   fail "$attached pods are still attached: drain the node first, or say --force"
 fi
