@@ -1,7 +1,6 @@
-/* This file contains refusals: the packet is turned into the answer that ends the attempt at once, and sent back
- * into the pod. TCP gets a RST: an ICMP error would reach the socket while connect() still holds it, and the kernel
- * then only notes it for the next retransmission, a second later (tcp_v4_err). Everything else gets an ICMP
- * error. */
+/* This file contains refusals: the packet is turned into the answer that ends the attempt at once, and sent back into the
+ * pod. TCP gets a RST: an ICMPv6 error reaches the socket while connect() still holds it, and is only noted until the
+ * SYN is repeated a second later. Everything else gets an ICMP error. */
 #pragma once
 
 #include <linux/bpf.h>
