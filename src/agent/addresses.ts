@@ -3,8 +3,11 @@ import { CniError, CODE } from '../../cni/protocol/error.ts';
 import { bitsOf, familyOf, formatIP, type IP } from '../address/ip.ts';
 import { contains } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
-import { type Allocation, Refusal, type RefusalReason } from '../ipam/allocator.ts';
+import { type Allocation, Refusal, type RefusalReason, type Request } from '../ipam/allocator.ts';
+import type { Source } from '../ipam/binding.ts';
 import type { Ipam } from '../ipam/ipam.ts';
+import type { PodName } from './binding.ts';
+import type { Shortage } from './shortage.ts';
 
 /** What clears up by itself, when a pod goes or a segment comes, and what only another request can mend. */
 const CODES: Record<RefusalReason, number> = {
@@ -16,21 +19,41 @@ const CODES: Record<RefusalReason, number> = {
   held: CODE.failed,
 };
 
+/**
+ * So long an ADD waits on a node that ran dry, in milliseconds. An operator that is there answers within one second; a
+ * new leader is found within its lease, and until then the runtime is better told to come again than kept waiting.
+ */
+const PATIENCE_MS = 5_000;
+
+/** What the addresses of a node depend on beyond the node. */
+export interface Supply {
+  /** Where a pod's addresses come from; undefined where nobody can say and no pool is concerned. */
+  sourcesOf(pod: PodName | undefined): Promise<readonly Source[] | undefined>;
+  readonly shortage: Shortage;
+  /** Whether somebody could give the node another segment. */
+  mayGrow(): boolean;
+  /** Why nobody does, as far as the operator has said. */
+  reason(): string | undefined;
+}
+
 /** The node's own IPAM, as the CNI verbs see it. */
-export function addressesOf(ipam: Ipam): AddressSource {
+export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
   return {
     async allocate({ owner, pod, ips, onLink }) {
       try {
-        const allocation = await ipam.allocate({ owner, pod, addresses: ips, onLink });
+        const sources = await supply.sourcesOf(pod);
+        const request = { owner, pod, addresses: ips, onLink, sources };
+        const allocation = await allocatePatiently(ipam, supply, request);
         return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS };
       } catch (error) {
-        if (error instanceof Refusal) throw new CniError(CODES[error.reason], error.message);
+        if (error instanceof Refusal) throw refused(error, supply);
         throw error;
       }
     },
 
     async release(owner) {
       await ipam.release(owner);
+      supply.shortage.relieve();
     },
 
     async check(owner, ips) {
@@ -58,10 +81,29 @@ export function addressesOf(ipam: Ipam): AddressSource {
     },
 
     async status() {
-      if (ipam.available()) return;
+      // A full node that may grow is not an unready one: the ADD that finds it full waits for the segment.
+      if (ipam.available() || (ipam.segments().length > 0 && supply.mayGrow())) return;
       throw new CniError(CODE.notAvailable, 'Cannot attach pods: no address is free on this node');
     },
   };
+}
+
+/** A node that ran dry says so at once, and waits for the segment that the operator gives it. */
+async function allocatePatiently(ipam: Ipam, supply: Supply, request: Request): Promise<Allocation> {
+  for (const end = performance.now() + PATIENCE_MS; ; ) {
+    try {
+      return await ipam.allocate(request);
+    } catch (error) {
+      const left = end - performance.now();
+      if (!(error instanceof Refusal) || !error.short || !supply.mayGrow() || left <= 0) throw error;
+      await supply.shortage.wait(error.short, left);
+    }
+  }
+}
+
+function refused({ reason, short, message }: Refusal, supply: Supply): CniError {
+  const why = short && supply.reason();
+  return new CniError(CODES[reason], why === undefined ? message : `${message}; the operator says: ${why}`);
 }
 
 const NO_DNS = { nameservers: [], domain: undefined, search: [], options: [] };

@@ -71,7 +71,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const store = new StoreState(await openStore(config.store, { create: true, report }), log.part('store'));
   const cluster = joinCluster({ config, node, ipam, services: datapath.services, store, log });
   const cni = {
-    addresses: addressesOf(ipam),
+    addresses: addressesOf(ipam, cluster.supply),
     records,
     ...attachments,
     turns: new Turns(),

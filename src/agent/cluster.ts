@@ -1,7 +1,9 @@
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
 import type { Change } from '../store/follow.ts';
-import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
+import type { Supply } from './addresses.ts';
+import { Bindings } from './binding.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
@@ -9,6 +11,7 @@ import { segmentsOf } from './segments.ts';
 import { ServiceFeed } from './serviceFeed.ts';
 import type { ServiceTable } from './serviceTable.ts';
 import { settling } from './settling.ts';
+import { Shortage } from './shortage.ts';
 import type { StoreState } from './storeState.ts';
 
 /** Changes that come within this time are one. */
@@ -30,6 +33,8 @@ export interface ClusterParts {
 /** The node's part in the cluster: what the store says becomes true here, what is true here is said there. */
 export interface Cluster {
   readonly feed: ServiceFeed;
+  readonly bindings: Bindings;
+  readonly supply: Supply;
   /** To be called when addresses have come or gone. */
   addressesChanged(): void;
   stop(): Promise<void>;
@@ -37,6 +42,13 @@ export interface Cluster {
 
 export function joinCluster({ config, node, ipam, services, store, log }: ClusterParts): Cluster {
   const feed = new ServiceFeed();
+  const bindings = new Bindings(
+    store.store,
+    node.name,
+    () => ipam.segments().some(({ pool }) => pool !== undefined),
+    log.part('ipam'),
+  );
+  const shortage = new Shortage(() => publish.now());
   let network: NodeNetwork | undefined;
   let retry: NodeJS.Timeout | undefined;
 
@@ -61,7 +73,7 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
 
   const publish = settling(
     STATUS_SETTLE_MS,
-    () => publishStatus(store.store, node.name, networkStatus(node, ipam.usage())),
+    () => publishStatus(store.store, node.name, () => networkStatus(node, ipam.usage(), shortage.requests())),
     (error) => log.warning('the status of the node cannot be written', { error }),
   );
 
@@ -69,6 +81,7 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
     0,
     async () => {
       await ipam.assign(segmentsOf(network, config.segments));
+      shortage.relieve();
       publish.soon();
     },
     (error) => log.error('segments cannot be assigned', { error }),
@@ -87,12 +100,20 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
     network = latest(network, change, node.name);
     assign.soon();
   });
+  store.follow('IPPool', (change) => bindings.onPool(change));
   registerNode(store.store, node, log).catch((error: unknown) => {
     log.warning('the node cannot be registered', { error });
   });
 
   return {
     feed,
+    bindings,
+    supply: {
+      shortage,
+      sourcesOf: (pod) => bindings.sourcesOf(pod),
+      mayGrow: () => bindings.any,
+      reason: () => shortageOf(network),
+    },
     addressesChanged: publish.soon,
     async stop() {
       clearTimeout(retry);
@@ -100,6 +121,12 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
       await Promise.all([program.stop(), assign.stop(), publish.stop()]);
     },
   };
+}
+
+/** What the operator says against another segment for this node, while it does. */
+function shortageOf(network: NodeNetwork | undefined): string | undefined {
+  const condition = network?.status?.conditions?.find(({ type }) => type === SHORTAGE);
+  return condition?.status === 'True' ? condition.message : undefined;
 }
 
 function latest(

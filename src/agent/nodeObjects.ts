@@ -8,6 +8,7 @@ import { type NodeNetwork, nodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, type Store } from '../store/store.ts';
 import type { NodeFacts } from './detect.ts';
+import type { SegmentRequest } from './shortage.ts';
 
 const ATTEMPTS = 5;
 
@@ -41,10 +42,11 @@ export async function registerNode(store: Store, { name, ips }: NodeFacts, log: 
   });
 }
 
-/** What the agent says of its segments. */
+/** What the agent says of its segments, and what it asks for. */
 export function networkStatus(
   { ips }: Pick<NodeFacts, 'ips'>,
   usage: readonly SegmentUsage[],
+  requests: readonly SegmentRequest[],
 ): NonNullable<NodeNetwork['status']> {
   return {
     nodeIPs: ips.map(formatIP),
@@ -56,14 +58,19 @@ export function networkStatus(
       drained: segment.state === 'releasing' && used + resting === 0,
       pinned: ips.some((ip) => contains(segment.prefix, ip)),
     })),
+    requests,
   };
 }
 
-/** Writes the status of the node's `NodeNetwork`, which is made if there is none; nothing, if it says so already. */
+/**
+ * Writes the status of the node's `NodeNetwork`, which is made if there is none; nothing, if it says so already.
+ *
+ * @param statusNow Asked again after a conflict: what was true before it may not be any more.
+ */
 export async function publishStatus(
   store: Store,
   name: string,
-  status: NonNullable<NodeNetwork['status']>,
+  statusNow: () => NonNullable<NodeNetwork['status']>,
 ): Promise<void> {
   await persevering(async () => {
     const key = { name };
@@ -71,8 +78,8 @@ export async function publishStatus(
     const object =
       (await found(store.get('NodeNetwork', key))) ??
       (await store.create<NodeNetwork>({ apiVersion, kind: 'NodeNetwork', metadata: key, spec: {} }));
-    // Requests and conditions are others' to write.
-    const next = { ...object.status, ...status };
+    // Conditions are others' to write.
+    const next = { ...object.status, ...statusNow() };
     if (!isDeepStrictEqual(next, object.status)) await store.updateStatus({ ...object, status: next });
   });
 }

@@ -47,3 +47,23 @@ test('a failure is told, and the next call works again', async () => {
   assert.equal(runs, 2);
   await work.stop();
 });
+
+test('what cannot wait takes along what could, once', async () => {
+  let runs = 0;
+  const work = settling(
+    60_000,
+    () => {
+      runs++;
+    },
+    (error) => assert.fail(String(error)),
+  );
+  work.soon();
+  work.now();
+  work.now();
+  await wait(10);
+  assert.equal(runs, 1);
+  work.soon();
+  await wait(10);
+  assert.equal(runs, 1);
+  await work.stop();
+});

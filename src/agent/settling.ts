@@ -3,6 +3,7 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let again = false;
+  let urgent = false;
 
   const run = async () => {
     try {
@@ -21,14 +22,27 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
   const arm = () => {
     if (running) again = true;
     else {
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        running = run().then(finished);
-      }, ms);
+      timer ??= setTimeout(
+        () => {
+          timer = undefined;
+          urgent = false;
+          running = run().then(finished);
+        },
+        urgent ? 0 : ms,
+      );
     }
   };
   return {
     soon: arm,
+    /** As `soon`, but with the next turn of the event loop: what was to wait longer goes along. */
+    now() {
+      if (!urgent) {
+        urgent = true;
+        clearTimeout(timer);
+        timer = undefined;
+      }
+      arm();
+    },
     /** Drops what has not begun, and waits for what has. */
     async stop() {
       clearTimeout(timer);

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { formatIP, type IP, parseIP } from '../address/ip.ts';
 import { contains, parsePrefix } from '../address/prefix.ts';
 import { Allocator, type Owner, Refusal, type Request } from './allocator.ts';
+import type { Source } from './binding.ts';
 import { restoreState, stateToRecord } from './record.ts';
 import type { Segment } from './segment.ts';
 
@@ -276,3 +277,55 @@ function agree({ allocator, held: expected }: World): void {
   const all = held.flatMap(([, addresses]) => addresses);
   assert.equal(new Set(all).size, all.length, 'an address has two holders');
 }
+
+function from(family: 4 | 6, bound: boolean, ...pools: string[]): Source {
+  return { family, bound, pools, why: 'the test' };
+}
+
+function draw(allocator: Allocator, name: string, sources: Source[], addresses: IP[] = []): string[] {
+  const chosen = allocator.choose({ owner: owner(name), addresses, sources }, 0, COOLDOWN);
+  const allocation = { owner: owner(name), addresses: chosen.addresses, at: 0, boot: 'b' };
+  allocator.apply({ op: 'allocate', allocation });
+  return chosen.addresses.map(formatIP);
+}
+
+test('a bound pod draws from its pool or not at all', () => {
+  const allocator = allocatorOf(
+    segment('10.0.0.0/29'),
+    segment('10.1.0.0/29', { pool: 'open' }),
+    segment('10.2.0.0/31', { pool: 'bank' }),
+  );
+  const bank = [from(4, true, 'bank')];
+  assert.deepEqual([draw(allocator, 'a', bank), draw(allocator, 'b', bank)], [['10.2.0.0'], ['10.2.0.1']]);
+  assert.throws(
+    () => draw(allocator, 'c', bank),
+    (error) => error instanceof Refusal && error.reason === 'exhausted' && error.short === bank[0],
+  );
+  refused('no segment', () => draw(allocator, 'c', [from(4, true, 'other')]));
+  refused('outside', () => draw(allocator, 'c', bank, [parseIP('10.1.0.1')]));
+});
+
+test('an unbound pod draws from open pools and from segments of no pool, and from no other', () => {
+  const allocator = allocatorOf(
+    segment('10.0.0.0/32'),
+    segment('10.1.0.0/32', { pool: 'open' }),
+    segment('10.2.0.0/29', { pool: 'bank' }),
+  );
+  const open = [from(4, false, 'open'), from(6, false)];
+  const given = [...draw(allocator, 'a', open), ...draw(allocator, 'b', open)].sort();
+  assert.deepEqual(given, ['10.0.0.0', '10.1.0.0']);
+  refused('exhausted', () => draw(allocator, 'c', open));
+  refused('no segment', () =>
+    draw(allocatorOf(segment('10.2.0.0/29', { pool: 'bank' })), 'c', [from(4, false)]),
+  );
+});
+
+test('a family that has a pool is owed, though the node has no segment of it yet', () => {
+  const allocator = allocatorOf(segment('10.1.0.0/29', { pool: 'open' }));
+  const both = [from(4, false, 'open'), from(6, false, 'open6')];
+  assert.throws(
+    () => draw(allocator, 'a', both),
+    (error) => error instanceof Refusal && error.reason === 'no segment' && error.short === both[1],
+  );
+  assert.equal([...allocator.allocations()].length, 0);
+});

@@ -1,5 +1,6 @@
-import { type Family, familyOf, formatIP, type IP } from '../address/ip.ts';
+import { familyOf, formatIP, type IP } from '../address/ip.ts';
 import { contains, formatPrefix, samePrefix } from '../address/prefix.ts';
+import type { Source } from './binding.ts';
 import { type Freshness, type Segment, SegmentState } from './segment.ts';
 
 /** Whom addresses belong to. An attachment is identified by container and interface, never by a pod's name. */
@@ -37,6 +38,8 @@ export interface Request {
    * without; where the node has only the one sort of a family, from that.
    */
   readonly onLink?: boolean | undefined;
+  /** Where the address of each family may come from; from any segment where absent. */
+  readonly sources?: readonly Source[] | undefined;
 }
 
 /** What happened, and all that needs to be remembered: the state is what its entries make of it. */
@@ -51,10 +54,13 @@ export type RefusalReason = 'no segment' | 'exhausted' | 'taken' | 'outside' | '
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly reason: RefusalReason;
+  /** What the node lacks, where it lacks something: one more segment of this family would help. */
+  readonly short: Source | undefined;
 
-  constructor(reason: RefusalReason, message: string) {
+  constructor(reason: RefusalReason, message: string, short?: Source) {
     super(message);
     this.reason = reason;
+    this.short = short;
   }
 }
 
@@ -104,16 +110,20 @@ export class Allocator {
    * @throws {Refusal} If the request cannot be met. Nothing has changed.
    */
   choose(request: Request, now: number, cooldown: number): { addresses: IP[]; hot: IP[] } {
+    const { sources = ANYWHERE, onLink = false } = request;
     if (request.addresses.length > 0) {
-      for (const address of request.addresses) this.#expectFree(address);
+      for (const address of request.addresses) this.#expectFree(address, sources);
       return { addresses: [...request.addresses], hot: [] };
     }
-    const families = ([4, 6] as const).filter((family) => this.#active(family).length > 0);
-    if (families.length === 0) {
-      throw new Refusal('no segment', 'Cannot allocate an address: no segment is assigned to this node');
+    const wanted = sources.filter((source) => source.pools.length > 0 || this.#active(source).length > 0);
+    if (wanted.length === 0) {
+      const open = request.sources ? ', and no pool is open to the pod here' : '';
+      throw new Refusal(
+        'no segment',
+        `Cannot allocate an address: no segment is assigned to this node${open}`,
+      );
     }
-    const onLink = request.onLink ?? false;
-    const picks = families.map((family) => this.#pick(this.#suited(family, onLink), family, now, cooldown));
+    const picks = wanted.map((source) => this.#pick(this.#suited(source, onLink), source, now, cooldown));
     return {
       addresses: picks.map(({ address }) => address),
       hot: picks.flatMap(({ address, freshness }) => (freshness === 'hot' ? [address] : [])),
@@ -161,7 +171,7 @@ export class Allocator {
 
   #pick(
     segments: readonly SegmentState[],
-    family: Family,
+    source: Source,
     now: number,
     cooldown: number,
   ): { address: IP; freshness: Freshness } {
@@ -171,16 +181,21 @@ export class Allocator {
       picks.find(({ freshness }) => freshness === 'rested') ??
       picks[0];
     if (pick) return pick;
+    const verb = `Cannot allocate an IPv${source.family} address`;
+    if (segments.length === 0) {
+      throw new Refusal(
+        'no segment',
+        `${verb}: this node has no segment of ${describeSource(source)}`,
+        source,
+      );
+    }
     const full = segments
       .map(({ segment, capacity }) => `${formatPrefix(segment.prefix)} (${capacity})`)
       .join(', ');
-    throw new Refusal(
-      'exhausted',
-      `Cannot allocate an IPv${family} address: every one is in use, of ${full}`,
-    );
+    throw new Refusal('exhausted', `${verb}: every one is in use, of ${full}`, source);
   }
 
-  #expectFree(address: IP): void {
+  #expectFree(address: IP, sources: readonly Source[]): void {
     const segment = this.#segmentOf(address);
     const verb = `Cannot allocate ${formatIP(address)}`;
     if (segment?.segment.state !== 'active') {
@@ -189,18 +204,26 @@ export class Allocator {
     if (!segment.usable(address)) {
       throw new Refusal('reserved', `${verb}: ${formatPrefix(segment.segment.prefix)} keeps it for itself`);
     }
+    const source = sources.find(({ family }) => family === familyOf(address));
+    if (source && !feeds(segment.segment, source)) {
+      const pool = segment.segment.pool === undefined ? 'no pool' : `pool ${segment.segment.pool}`;
+      throw new Refusal('outside', `${verb}: it is of ${pool}, and not of ${describeSource(source)}`);
+    }
     const holder = this.#byAddress.get(address);
     if (holder) throw new Refusal('taken', `${verb}: ${describeHolder(holder)} holds it`);
   }
 
-  #active(family: Family): SegmentState[] {
+  #active(source: Source): SegmentState[] {
     return this.#segments.filter(
-      ({ segment }) => segment.state === 'active' && familyOf(segment.prefix.address) === family,
+      ({ segment }) =>
+        segment.state === 'active' &&
+        familyOf(segment.prefix.address) === source.family &&
+        feeds(segment, source),
     );
   }
 
-  #suited(family: Family, onLink: boolean): SegmentState[] {
-    const active = this.#active(family);
+  #suited(source: Source, onLink: boolean): SegmentState[] {
+    const active = this.#active(source);
     const suited = active.filter(({ segment }) => (segment.gateway !== undefined) === onLink);
     return suited.length > 0 ? suited : active;
   }
@@ -208,6 +231,23 @@ export class Allocator {
   #segmentOf(address: IP): SegmentState | undefined {
     return this.#segments.find(({ segment }) => contains(segment.prefix, address));
   }
+}
+
+/** Where nobody says who may draw from where. */
+const ANYWHERE: readonly Source[] = ([4, 6] as const).map((family) => ({
+  family,
+  bound: false,
+  pools: [],
+  why: 'no pool is known',
+}));
+
+function feeds({ pool }: Segment, source: Source): boolean {
+  if (ANYWHERE.includes(source)) return true;
+  return pool === undefined ? !source.bound : source.pools.includes(pool);
+}
+
+function describeSource({ bound, pools, why }: Source): string {
+  return `${bound || pools.length > 0 ? `pool ${pools.join(' or ')} ` : ''}(${why})`;
 }
 
 /** `pod default/web (container 0123456789ab)`. */

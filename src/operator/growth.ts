@@ -1,6 +1,6 @@
 import { bitsOf, type Family } from '../address/ip.ts';
 import { formatPrefix, type Prefix, prefixFamily } from '../address/prefix.ts';
-import { type Selector, selects } from '../selector/selector.ts';
+import { isNobody, selects } from '../selector/selector.ts';
 import type { FreeBlocks } from './blocks.ts';
 import type { Draft } from './draft.ts';
 import { blockAddresses, type Pool } from './pool.ts';
@@ -53,11 +53,6 @@ function poolsFor(request: Request, draft: Draft, world: World): { pools: Pool[]
     return { pools: [], refusal: `pool ${pool.name} does not select node ${draft.node.name}` };
   }
   return { pools: [pool] };
-}
-
-/** `!all()`: no node draws from the pool by itself; whoever is bound to it by name may, on any node. */
-function isNobody(selector: Selector): boolean {
-  return selector.kind === 'not' && selector.of.kind === 'all';
 }
 
 function openPools(draft: Draft, world: World, family: Family): Pool[] {

@@ -6,6 +6,7 @@ import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import { isStoreError, type Store } from '../store/store.ts';
 import { plan } from './planner.ts';
 import { type Listed, type Refusal, readWorld, writeSegment } from './reading.ts';
+import { withShortage } from './shortageCondition.ts';
 import type { Assignment, Idle, Shortage } from './world.ts';
 
 export interface RoundReport {
@@ -54,6 +55,9 @@ export class Operator {
     this.#say(refusals, planned.conflicts, planned.shortages);
     const networks = new Map(listed.networks.map((network) => [network.metadata.name, network]));
     const outcome = await this.#writeAll(planned.assignments, networks, mayWrite);
+    const assigned = new Set(planned.assignments.map(({ node }) => node));
+    const unchanged = listed.networks.filter(({ metadata }) => !assigned.has(metadata.name));
+    await this.#tellShortages(unchanged, planned.shortages, mayWrite);
     return { ...outcome, shortages: planned.shortages, conflicts: planned.conflicts, refusals };
   }
 
@@ -112,6 +116,25 @@ export class Operator {
   async #put(network: NodeNetwork, before: NodeNetwork | undefined): Promise<void> {
     if (before === undefined) await this.#store.create(network);
     else await this.#store.update(network);
+  }
+
+  /** Where the agent reads it, and `tombolo get`: whoever wonders why a pod waits looks at its node first. */
+  async #tellShortages(
+    networks: readonly NodeNetwork[],
+    shortages: readonly Shortage[],
+    mayWrite: () => boolean,
+  ): Promise<void> {
+    for (const network of networks) {
+      const told = withShortage(network, shortages, new Date(this.#now()).toISOString());
+      if (told === undefined || !mayWrite()) continue;
+      try {
+        await this.#store.updateStatus(told);
+      } catch (error) {
+        // Somebody else has written, which brings the next round; what was not told then is told there.
+        if (isStoreError(error, 'Conflict', 'NotFound')) continue;
+        this.#log.warning('a shortage cannot be told', { node: network.metadata.name, error });
+      }
+    }
   }
 
   /** Says each thing when it begins, and that it is over when it ends. */

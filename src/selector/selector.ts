@@ -45,6 +45,11 @@ export function selects(selector: Selector, labels: Labels): boolean {
   }
 }
 
+/** `!all()`: nothing is selected, so that only what is called by name comes into use. */
+export function isNobody(selector: Selector): boolean {
+  return selector.kind === 'not' && selector.of.kind === 'all';
+}
+
 type Comparison = Extract<Selector, { label: string }>;
 
 function compares(comparison: Comparison, value: string | undefined): boolean {

@@ -139,13 +139,20 @@ export class AgentRig {
   }
 
   /** A CNI verb, as the launcher hands it over. */
-  verb(verb: string, containerID: string, netns: string, configuration: object = {}): Promise<Reply> {
+  verb(
+    verb: string,
+    containerID: string,
+    netns: string,
+    configuration: object = {},
+    args = '',
+  ): Promise<Reply> {
     const headers = {
       CNI_COMMAND: verb,
       CNI_CONTAINERID: containerID,
       CNI_NETNS: netns,
       CNI_IFNAME: 'eth0',
       CNI_PATH: '/usr/lib/cni',
+      ...(args !== '' && { CNI_ARGS: args }),
     };
     const network = { cniVersion: '1.1.0', name: 'pods', type: 'tombolo', ...configuration };
     return this.#ask('POST', `/cni/${verb}`, headers, JSON.stringify(network));

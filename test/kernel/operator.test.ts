@@ -31,6 +31,25 @@ function dropPool(rig: AgentRig, name: string, spec: object): void {
   );
 }
 
+const ANNOTATION = 'cni.projectcalico.org/ipv4pools';
+
+function dropNamespace(rig: AgentRig, name: string, metadata: object): void {
+  const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name, ...metadata } };
+  rig.drop(`Namespace/${name}.yaml`, JSON.stringify(object));
+}
+
+/** A pod that is bound to a pool by name. */
+function dropPod(rig: AgentRig, namespace: string, name: string, pool: string): void {
+  const metadata = { namespace, name, annotations: { [ANNOTATION]: pool } };
+  rig.drop(`Pod/${namespace}/${name}.yaml`, JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata }));
+}
+
+/** The node's object, as the store has it. */
+async function network(rig: AgentRig) {
+  const { stdout } = await rig.cli(['get', 'nodenetwork', `n${count}`, '-o', 'json']);
+  return JSON.parse(stdout);
+}
+
 describe('an operator and an agent', () => {
   afterEach(async () => {
     for (const close of opened.splice(0).reverse()) await close();
@@ -50,6 +69,67 @@ describe('an operator and an agent', () => {
     const [one, other] = [await rig.pod('one'), await rig.pod('other')];
     assert.match(one.address, /^10\.78\.0\.\d+$/);
     assert.ok(one.namespace.pings(other.address));
+  });
+
+  test('forty pods at once on an empty node with blocks of sixteen all get an address', async () => {
+    const rig = newNode();
+    dropPool(rig, 'default', { cidr: '10.78.0.0/16', blockSize: 28 });
+    await startOperator(rig);
+    await rig.start();
+    const pods = await Promise.all(Array.from({ length: 40 }, (_, index) => rig.pod(`burst${index}`)));
+    opened.push(async () => {
+      for (const { namespace } of pods) namespace.remove();
+    });
+    assert.equal(new Set(pods.map(({ address }) => address)).size, 40);
+    await eventually(async () => {
+      const { status, spec } = await network(rig);
+      assert.deepEqual(status.requests, []);
+      assert.ok(spec.segments.length <= 4, `${spec.segments.length} segments for forty pods`);
+    });
+  });
+
+  test('where no pool has a block left an ADD is told to come again, and why', async () => {
+    const rig = newNode();
+    dropPool(rig, 'tiny', { cidr: '10.78.0.0/31', blockSize: 31 });
+    await startOperator(rig);
+    await rig.start();
+    const [first] = [await rig.pod('first'), await rig.pod('second')];
+    const pod = namespaces.create(`${count}third`);
+    const { status, body } = await rig.verb('ADD', 'third', pod.path);
+    assert.equal(status, 500);
+    const { code, msg } = JSON.parse(body);
+    assert.equal(code, 11);
+    assert.match(msg, /every one is in use, of 10\.78\.0\.0\/31 \(2\); the operator says: pool tiny/);
+    assert.equal((await rig.verb('DEL', `n${count}-first`, first.namespace.path)).status, 200);
+    assert.equal((await rig.verb('ADD', 'third', pod.path)).status, 200);
+    await eventually(async () => assert.deepEqual((await network(rig)).status.requests, []));
+  });
+
+  test('a pod is served by the pool it is bound to, by name or by namespace, and a typo is an error', async () => {
+    const rig = newNode();
+    dropPool(rig, 'default', { cidr: '10.78.0.0/16', blockSize: 28 });
+    dropPool(rig, 'bank', { cidr: '10.79.0.0/16', blockSize: 28, namespaceSelector: 'tenant == "bank"' });
+    dropPool(rig, 'named', { cidr: '10.80.0.0/16', blockSize: 28, nodeSelector: '!all()' });
+    dropNamespace(rig, 'vault', { labels: { tenant: 'bank' } });
+    dropNamespace(rig, 'lab', { annotations: { [ANNOTATION]: 'named' } });
+    dropPod(rig, 'shop', 'typo', 'nmaed');
+    dropPod(rig, 'shop', 'thief', 'bank');
+    await startOperator(rig);
+    await rig.start();
+    const add = async (namespace: string, name: string) => {
+      const { path } = namespaces.create(`${count}${namespace}${name}`);
+      const args = `IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${name}`;
+      return JSON.parse((await rig.verb('ADD', `${namespace}-${name}`, path, {}, args)).body);
+    };
+    assert.match((await add('shop', 'web')).ips[0].address, /^10\.78\./);
+    assert.match((await add('vault', 'web')).ips[0].address, /^10\.79\./);
+    assert.match((await add('lab', 'web')).ips[0].address, /^10\.80\./);
+    const typo = await add('shop', 'typo');
+    assert.deepEqual([typo.code, typo.ips], [7, undefined]);
+    assert.match(typo.msg, /pool nmaed, named by annotation .*ipv4pools of pod shop\/typo: there is no pool/);
+    const thief = await add('shop', 'thief');
+    assert.equal(thief.code, 7);
+    assert.match(thief.msg, /pool bank, .*: it does not select the namespace/);
   });
 
   test('told to stop, the leader resigns, and the next one leads before the lease runs out', async () => {

@@ -73,6 +73,9 @@ export const nodeNetwork = defineKind({
   ],
 });
 
+/** The condition by which the operator says that a node needs a segment and cannot have one, and why. */
+export const SHORTAGE = 'SegmentShortage';
+
 export type NodeNetwork = StoredObject & Of<typeof body>;
 export type NodeSegment = Of<typeof segment>;
 

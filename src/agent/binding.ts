@@ -1,0 +1,161 @@
+import { CniError, CODE } from '../../cni/protocol/error.ts';
+import { parsePrefix } from '../address/prefix.ts';
+import { messageOf } from '../errors.ts';
+import { BindingError, bind, type PoolRule, type Source, type Subject } from '../ipam/binding.ts';
+import type { Log } from '../log.ts';
+import { type Labels, parseSelector } from '../selector/selector.ts';
+import type { Change } from '../store/follow.ts';
+import type { IPPool } from '../store/kinds/ipPool.ts';
+import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
+import { isStoreError, type Key, type Store } from '../store/store.ts';
+
+/**
+ * So long an ADD waits for what the store says of its pod, in milliseconds. A healthy API server takes a few; a runtime
+ * that is told to try again does so within seconds.
+ */
+const PATIENCE_MS = 3_000;
+
+/** A pod by its name, as a call brings it. */
+export interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** Knows the pools, and asks the store about each pod: its labels and annotations may be younger than any cache. */
+export class Bindings {
+  readonly #store: Store;
+  readonly #node: string;
+  readonly #pooled: () => boolean;
+  readonly #log: Log;
+  readonly #pools = new Map<string, IPPool>();
+  readonly #listed: Promise<void>;
+  #nowListed = () => {};
+
+  /** @param pooled Whether any segment of the node belongs to a pool. */
+  constructor(store: Store, node: string, pooled: () => boolean, log: Log) {
+    this.#store = store;
+    this.#node = node;
+    this.#pooled = pooled;
+    this.#log = log;
+    this.#listed = new Promise((resolve) => {
+      this.#nowListed = resolve;
+    });
+  }
+
+  onPool(change: Change<IPPool>): void {
+    if (change.type === 'interrupted') return;
+    if (change.type === 'replaced') {
+      this.#pools.clear();
+      for (const pool of change.objects) this.#pools.set(pool.metadata.name, pool);
+      this.#nowListed();
+    } else if (change.type === 'applied') this.#pools.set(change.object.metadata.name, change.object);
+    else this.#pools.delete(change.object.metadata.name);
+  }
+
+  /** Whether there is a pool that an operator could cut a segment from. */
+  get any(): boolean {
+    return this.#pools.size > 0;
+  }
+
+  /**
+   * Where the addresses of a pod come from. Undefined, which is anywhere, while the store is out of reach of a node that
+   * has no segment of any pool: such a node lives by its configuration alone.
+   *
+   * @throws {CniError} Code 7 if it is told to draw from where it may not, 11 if the store does not answer.
+   */
+  async sourcesOf(pod: PodName | undefined): Promise<readonly Source[] | undefined> {
+    try {
+      await inTime(this.#listed);
+      return bind(await this.subjectOf(pod), this.rules());
+    } catch (error) {
+      if (error instanceof BindingError) throw new CniError(CODE.invalidConfiguration, error.message);
+      if (!(error instanceof CniError) || this.#pooled()) throw error;
+      this.#log.warning('addresses are given out without asking for pools', {
+        namespace: pod?.namespace,
+        pod: pod?.name,
+        error,
+      });
+      return undefined;
+    }
+  }
+
+  /** The pools as far as they can be read; the operator leaves out the others as well. */
+  rules(): PoolRule[] {
+    return [...this.#pools.values()].flatMap((pool) => {
+      try {
+        return [ruleOf(pool)];
+      } catch (error) {
+        this.#log.warning('a pool is left out', { pool: pool.metadata.name, reason: messageOf(error) });
+        return [];
+      }
+    });
+  }
+
+  async subjectOf(pod: PodName | undefined): Promise<Subject> {
+    const [node, namespace, object] = await inTime(
+      Promise.all([
+        this.#find('Node', { name: this.#node }),
+        pod && this.#find('Namespace', { name: pod.namespace }),
+        pod && this.#find('Pod', { namespace: pod.namespace, name: pod.name }),
+      ]),
+    );
+    return {
+      node: { name: this.#node, labels: node?.metadata.labels ?? {} },
+      ...(pod && {
+        pod: { namespace: pod.namespace, name: pod.name, annotations: object?.metadata.annotations ?? {} },
+        namespace: {
+          labels: { ...namesOf(pod.namespace), ...namespace?.metadata.labels },
+          annotations: namespace?.metadata.annotations ?? {},
+        },
+      }),
+    };
+  }
+
+  /** What is not there says nothing; a store that does not answer may have something to say. */
+  async #find<K extends Kind>(kind: K, key: Key): Promise<ObjectOf<K> | undefined> {
+    try {
+      return await this.#store.get(kind, key);
+    } catch (error) {
+      if (isStoreError(error, 'NotFound')) return undefined;
+      throw tryAgain(messageOf(error));
+    }
+  }
+}
+
+/** @throws {SyntaxError} If a selector is none. */
+function ruleOf({ metadata, spec }: IPPool): PoolRule {
+  return {
+    name: metadata.name,
+    cidr: parsePrefix(spec.cidr),
+    nodeSelector: parseSelector(spec.nodeSelector ?? 'all()'),
+    namespaceSelector:
+      spec.namespaceSelector === undefined ? undefined : parseSelector(spec.namespaceSelector),
+    disabled: spec.disabled ?? false,
+    manual: spec.assignmentMode === 'Manual',
+    workload: (spec.allowedUses ?? ['Workload']).includes('Workload'),
+  };
+}
+
+/** Labels that every namespace has: Kubernetes' own and Calico's. */
+function namesOf(namespace: string): Labels {
+  return { 'kubernetes.io/metadata.name': namespace, 'projectcalico.org/name': namespace };
+}
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(tryAgain(`the store did not answer in ${PATIENCE_MS / 1000} s`)),
+      PATIENCE_MS,
+    );
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function tryAgain(reason: string): CniError {
+  return new CniError(CODE.tryAgainLater, `Cannot tell which pools the pod may draw from: ${reason}`);
+}

@@ -1,0 +1,159 @@
+import type { Family } from '../address/ip.ts';
+import { formatPrefix, type Prefix, prefixFamily } from '../address/prefix.ts';
+import { isNobody, type Labels, type Selector, selects } from '../selector/selector.ts';
+
+/** What an `IPPool` says about who may draw from it. */
+export interface PoolRule {
+  readonly name: string;
+  readonly cidr: Prefix;
+  readonly nodeSelector: Selector;
+  /** Where there is one, the pool is for the pods of these namespaces and for nobody else. */
+  readonly namespaceSelector: Selector | undefined;
+  readonly disabled: boolean;
+  /** Serves only who names it. */
+  readonly manual: boolean;
+  /** Whether `allowedUses` has pods in it. */
+  readonly workload: boolean;
+}
+
+/** Whom addresses are for. Where no Kubernetes pod is behind a call, there is neither pod nor namespace. */
+export interface Subject {
+  readonly node: { readonly name: string; readonly labels: Labels };
+  readonly pod?: { readonly namespace: string; readonly name: string; readonly annotations: Labels };
+  readonly namespace?: { readonly labels: Labels; readonly annotations: Labels };
+}
+
+/** Where the address of a family comes from. */
+export interface Source {
+  readonly family: Family;
+  /** Bound: from these pools or not at all. Otherwise segments that belong to no pool will do as well. */
+  readonly bound: boolean;
+  /** Names of pools. An unbound source without any is no promise: there may be no address of this family. */
+  readonly pools: readonly string[];
+  /** What decided that, for people. */
+  readonly why: string;
+}
+
+/** A pod cannot have an address from where it is told to have it. */
+export class BindingError extends Error {
+  override readonly name = 'BindingError';
+}
+
+/** Calico's annotations, on a pod or on its namespace: names of pools, as a JSON list or separated by commas. */
+const ANNOTATIONS: Record<Family, string> = {
+  4: 'cni.projectcalico.org/ipv4pools',
+  6: 'cni.projectcalico.org/ipv6pools',
+};
+
+/**
+ * Where a pod's addresses come from, one source per family: the pools that its annotation names, or its namespace's,
+ * else those that select its namespace and its node, else the open ones that select its node. The first of these that
+ * says anything is the only one that counts.
+ *
+ * @throws {BindingError} If an annotation names what there is not, or what may not serve this pod.
+ */
+export function bind(subject: Subject, pools: readonly PoolRule[]): Source[] {
+  return ([4, 6] as const).map((family) => sourceOf(family, subject, pools));
+}
+
+function sourceOf(family: Family, subject: Subject, pools: readonly PoolRule[]): Source {
+  const named = namesFor(family, subject);
+  if (named) {
+    const found = named.names.map((name) => poolNamed(name, named.where, family, subject, pools));
+    return { family, bound: true, pools: found.map(({ name }) => name), why: named.where };
+  }
+  const candidates = pools.filter(
+    (pool) =>
+      prefixFamily(pool.cidr) === family &&
+      !pool.disabled &&
+      !pool.manual &&
+      pool.workload &&
+      selects(pool.nodeSelector, subject.node.labels),
+  );
+  const own = candidates.filter(
+    ({ namespaceSelector }) =>
+      namespaceSelector && subject.namespace && selects(namespaceSelector, subject.namespace.labels),
+  );
+  if (own.length > 0) {
+    return {
+      family,
+      bound: true,
+      pools: namesOf(own),
+      why: 'the pools that select its namespace and its node',
+    };
+  }
+  const open = candidates.filter(({ namespaceSelector }) => namespaceSelector === undefined);
+  return { family, bound: false, pools: namesOf(open), why: 'the open pools that select its node' };
+}
+
+function namesFor(
+  family: Family,
+  { pod, namespace }: Subject,
+): { names: string[]; where: string } | undefined {
+  const annotation = ANNOTATIONS[family];
+  const places = [
+    [pod?.annotations[annotation], `pod ${pod?.namespace}/${pod?.name}`],
+    [namespace?.annotations[annotation], `namespace ${pod?.namespace}`],
+  ] as const;
+  for (const [text, object] of places) {
+    if (text === undefined) continue;
+    const where = `annotation ${annotation} of ${object}`;
+    return { names: listedIn(text, where), where };
+  }
+  return undefined;
+}
+
+function listedIn(text: string, where: string): string[] {
+  const names = text.trim().startsWith('[') ? parsedList(text) : text.split(',').map((name) => name.trim());
+  if (names === undefined || names.length === 0 || names.includes('')) {
+    throw new BindingError(
+      `Cannot read ${where}: expected names of pools, as a JSON list or separated by commas (value ${JSON.stringify(text)})`,
+    );
+  }
+  return names;
+}
+
+function parsedList(text: string): string[] | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return Array.isArray(value) && value.every((name) => typeof name === 'string') ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function poolNamed(
+  name: string,
+  where: string,
+  family: Family,
+  subject: Subject,
+  pools: readonly PoolRule[],
+): PoolRule {
+  const pool = pools.find((one) => one.name === name);
+  const reason = pool ? refusal(pool, family, subject) : `there is no pool of this name; ${choice(pools)}`;
+  if (pool && reason === undefined) return pool;
+  throw new BindingError(`Cannot draw from pool ${name}, named by ${where}: ${reason}`);
+}
+
+function refusal(pool: PoolRule, family: Family, { node, namespace }: Subject): string | undefined {
+  if (prefixFamily(pool.cidr) !== family)
+    return `its addresses are not IPv${family} (${formatPrefix(pool.cidr)})`;
+  if (pool.disabled) return 'it is disabled';
+  if (!pool.workload) return 'its allowedUses do not include Workload';
+  if (!isNobody(pool.nodeSelector) && !selects(pool.nodeSelector, node.labels)) {
+    return `it does not select node ${node.name}`;
+  }
+  const { namespaceSelector: selector } = pool;
+  if (selector && !isNobody(selector) && !(namespace && selects(selector, namespace.labels))) {
+    return 'it does not select the namespace';
+  }
+  return undefined;
+}
+
+function choice(pools: readonly PoolRule[]): string {
+  return pools.length === 0 ? 'there is none at all' : `there are ${namesOf(pools).join(', ')}`;
+}
+
+function namesOf(pools: readonly PoolRule[]): string[] {
+  return pools.map(({ name }) => name).sort();
+}
