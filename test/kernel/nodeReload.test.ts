@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { RecordStore } from '../../src/attach/record.ts';
+import { pinDirectory } from '../../src/datapath/directory.ts';
+import { datapathPodPrograms } from '../../src/datapath/podPrograms.ts';
+import { loadDatapath } from '../../src/datapath/programs.ts';
+import { withDescriptor } from '../../src/ebpf/bpf.ts';
+import { openPin } from '../../src/ebpf/pin.ts';
+import { programInfo } from '../../src/ebpf/program.ts';
+import { silentLog } from '../../src/log.ts';
+import { TestNamespaces } from './namespaces.ts';
+import { NodeWorld, type Pod } from './nodeWorld.ts';
+
+const namespaces = new TestNamespaces('tbtreload');
+const VIP = '10.96.3.1';
+const CONNECTIONS = 10_000;
+const RELOADS = 100;
+const KILLS = 3;
+
+/**
+ * Connects, hears the greeting, sends a line, hears it again, closes: again and again, at about 250 a second so that two
+ * cores have time for the rest, until enough is done and the input has ended. Prints how many were made, lost, and had
+ * to repeat a packet.
+ */
+const CLIENT = `
+const net = require('net');
+let made = 0, late = 0, stop = false;
+const lost = [];
+process.stdin.on('end', () => { stop = true; }).resume();
+const one = () => new Promise((done) => {
+  const began = performance.now();
+  const socket = net.connect(80, '${VIP}');
+  let text = '';
+  const finish = (why) => { if (why) lost.push(why); else if (performance.now() - began > 900) late++; socket.destroy(); done(); };
+  socket.setTimeout(5000, () => finish('timeout after ' + JSON.stringify(text)));
+  socket.on('error', (error) => finish(error.code));
+  socket.on('data', (data) => {
+    text += data;
+    if (text === 'server 0\\n') socket.write('hello\\n');
+    else if (text === 'server 0\\nhello\\n') finish();
+  });
+});
+(async () => {
+  const worker = async () => {
+    while (!stop || made < ${CONNECTIONS}) {
+      made++;
+      await one();
+      if (!stop) await new Promise((resolve) => setTimeout(resolve, 16));
+    }
+  };
+  await Promise.all(Array.from({ length: 4 }, worker));
+  console.log(JSON.stringify({ made, late, lost }));
+})();`;
+
+describe('short connections through a service', () => {
+  let world: NodeWorld;
+  let pod: Pod;
+
+  before(async () => {
+    world = new NodeWorld(namespaces, 'rel', 'packet');
+    await world.rig.start();
+    const server = await world.server('server');
+    pod = await world.pod('client');
+    await world.service({ address: VIP, family: 4 }, [{ pod: server }]);
+  });
+
+  after(async () => {
+    await world.remove();
+    namespaces.close();
+  });
+
+  test(`of which ${CONNECTIONS} are made while programs are replaced ${RELOADS} times and the agent is killed: none is lost`, async (t) => {
+    const client = pod.namespace.start(process.execPath, ['-e', CLIENT], {
+      env: {},
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    let said = '';
+    client.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    const ended = once(client, 'close');
+    const replace = upgrade(world);
+    const programs = new Set<number>();
+    for (let reload = 0; reload < RELOADS; reload++) {
+      programs.add(replace());
+      await setTimeout(10);
+    }
+    assert.equal(programs.size, RELOADS);
+    for (let kill = 0; kill < KILLS; kill++) {
+      assert.equal(await world.rig.end('SIGKILL'), 'SIGKILL');
+      await setTimeout(200);
+      await world.rig.start();
+    }
+    client.stdin?.end();
+    await ended;
+    const { made, late, lost } = JSON.parse(said);
+    t.diagnostic(`${made} connections, ${late} of them late`);
+    assert.deepEqual(lost, []);
+    assert.ok(made >= CONNECTIONS, `${made} connections`);
+    // A stall of a busy machine is no loss; a gap at every replacement would be.
+    assert.ok(late < RELOADS / 10, `${late} connections had to repeat a packet`);
+  });
+});
+
+/** What an agent of another version does when it starts. Returns the program that the pods now have at egress. */
+function upgrade({ rig }: NodeWorld): () => number {
+  const { bpfDir } = rig;
+  const objects = join(import.meta.dirname, '../../dist/bpf');
+  const records = new RecordStore(join(rig.directory, 'state'));
+  const pods = datapathPodPrograms({ bpfDir, mode: { socket: false, packet: true }, records });
+  return () => {
+    const loaded = loadDatapath({ bpfDir, objects, cgroup: undefined, log: silentLog });
+    try {
+      assert.deepEqual(pods.replaceAll(), []);
+      loaded.settle();
+    } finally {
+      loaded[Symbol.dispose]();
+    }
+    const pin = openPin(pinDirectory(bpfDir).program('tb_eth0_egress'));
+    return withDescriptor(pin, programInfo).id;
+  };
+}
