@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { formatMetrics, METRICS_TYPE, type Metric } from './metrics.ts';
 
-/** What `GET /v1/<resource>` answers, by resource; each is computed when it is asked for. */
+/** What `GET /v1/<resource>` answers, by resource; each is computed when it is asked for, and may take its time. */
 export type Resources = Readonly<Record<string, (query: URLSearchParams) => unknown>>;
 
 /** Serves `GET /v1/<resource>` as JSON and `GET /metrics` to Prometheus. */
@@ -15,7 +15,7 @@ export function apiHandler(resources: Resources, metrics: () => Metric[]) {
     } else {
       const name = /^\/v1\/([a-z/-]+)$/.exec(pathname)?.[1] ?? '';
       const resource = Object.hasOwn(resources, name) ? resources[name] : undefined;
-      if (resource) reply(response, 200, json(resource(searchParams)));
+      if (resource) reply(response, 200, json(await resource(searchParams)));
       else
         reply(
           response,

@@ -1,3 +1,5 @@
+import type { Explanation } from '../ipam/explain.ts';
+
 /** What `GET /v1/<resource>` answers: the words between agent and CLI, and of anybody who scripts against them. */
 
 /** `/v1/status` */
@@ -84,6 +86,12 @@ export interface AllocationReport {
   readonly pod: string | undefined;
   /** RFC 3339. */
   readonly since: string;
+}
+
+/** `/v1/ipam/explain?namespace=shop&name=web` */
+export interface ExplainReport extends Explanation {
+  readonly pod: string;
+  readonly node: string;
 }
 
 /** `/v1/flows?limit=1000` */

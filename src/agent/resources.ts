@@ -10,6 +10,7 @@ import type { Datapath } from './datapath.ts';
 import { datapathMetrics } from './datapathMetrics.ts';
 import type { NodeFacts } from './detect.ts';
 import { endpointReports } from './endpointReport.ts';
+import { explainReport } from './explainReport.ts';
 import { flowReport } from './flowReport.ts';
 import { ipamMetrics, ipamReport, segmentReports } from './ipamReport.ts';
 import type { Metric } from './metrics.ts';
@@ -37,13 +38,18 @@ const FLOWS_TOLD = 1000;
 
 /** What the agent tells about itself, by `GET /v1/<resource>` and to Prometheus. */
 export function reportsOf(parts: ReportParts): { resources: Resources; metrics: () => Metric[] } {
-  const { config, ipam, records, datapath } = parts;
+  const { config, ipam, records, datapath, cluster } = parts;
   return {
     resources: {
       status: () => statusReport(parts),
       endpoints: () => endpointReports(records.list().records, ipam),
       services: () => serviceReports(datapath.services.sets()),
       ipam: () => ipamReport(ipam),
+      'ipam/explain': (query) =>
+        explainReport(ipam, cluster, {
+          namespace: query.get('namespace') ?? 'default',
+          name: query.get('name') ?? '',
+        }),
       flows: (query) => {
         const limit = Number(query.get('limit') ?? FLOWS_TOLD);
         const reports: FlowReport[] = [];

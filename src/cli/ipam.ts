@@ -1,10 +1,10 @@
-import { Command } from 'commander';
-import type { IpamReport } from '../agent/reports.ts';
+import { Command, InvalidArgumentError } from 'commander';
+import type { ExplainReport, IpamReport } from '../agent/reports.ts';
 import { askAgent } from './agentClient.ts';
 import { type OutputFormat, type SocketOptions, socketPath, withOutput, withSocket } from './options.ts';
-import { age, print, printJson, table } from './print.ts';
+import { age, print, printJson, sheet, table } from './print.ts';
 
-/** `tombolo ipam show`: the segments of this node, and who holds which address. */
+/** `tombolo ipam`: the segments of this node, who holds which address, and why a pod has one or has none. */
 export function ipamCommand(): Command {
   const show = withOutput(withSocket(new Command('show')), 'table', 'json')
     .description("show this node's segments and who holds their addresses")
@@ -13,7 +13,60 @@ export function ipamCommand(): Command {
       if (options.output === 'json') printJson(report);
       else print(ipamTables(report));
     });
-  return new Command('ipam').description('the addresses of this node').addCommand(show);
+  return new Command('ipam')
+    .description('the addresses of this node')
+    .addCommand(show)
+    .addCommand(new Command('explain').description('say why').addCommand(explainPodCommand()));
+}
+
+function explainPodCommand(): Command {
+  return withOutput(withSocket(new Command('pod')), 'table', 'json')
+    .description('say why a pod has its addresses on this node, or would get some or none')
+    .argument('<namespace/name>', 'the pod', parsePodName)
+    .action(async ({ namespace, name }: PodName, options: SocketOptions & { output: OutputFormat }) => {
+      const query = new URLSearchParams({ namespace, name });
+      const report = await askAgent<ExplainReport>(socketPath(options), `/v1/ipam/explain?${query}`);
+      if (options.output === 'json') printJson(report);
+      else print(explanation(report));
+    });
+}
+
+interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+function parsePodName(text: string): PodName {
+  const [namespace, name, ...more] = text.split('/');
+  if (namespace && name && more.length === 0) return { namespace, name };
+  throw new InvalidArgumentError(`expected NAMESPACE/NAME (value ${text})`);
+}
+
+function explanation({ pod, node, holds, refused, families, pools }: ExplainReport): string {
+  const held = holds.map(
+    ({ address, segment, pool }) =>
+      `${address}${segment === undefined ? '' : ` of ${segment}`}${pool === undefined ? '' : `, pool ${pool}`}`,
+  );
+  const lines = families.map(({ family, pools: names, why, segments, outlook }): [string, string] => [
+    `IPv${family}`,
+    [
+      `${names.join(', ') || 'no pool'} (${why})`,
+      ...segments.map(({ cidr, free }) => `${cidr}, ${free} free`),
+      outlook,
+    ].join('\n'),
+  ]);
+  const above = sheet([
+    ['Pod', pod],
+    ['Node', node],
+    ['Holds', held.join('\n') || 'nothing here'],
+    ...(refused === undefined ? [] : [['Refused', refused] as const]),
+    ...lines,
+  ]);
+  const below = table(
+    ['POOL', 'CIDR', 'VERDICT'],
+    pools.map(({ name, cidr, verdict }) => [name, cidr, verdict]),
+  );
+  return `${above}\n${below}`;
 }
 
 function ipamTables({ segments, allocations }: IpamReport): string {

@@ -130,6 +130,13 @@ describe('an operator and an agent', () => {
     const thief = await add('shop', 'thief');
     assert.equal(thief.code, 7);
     assert.match(thief.msg, /pool bank, .*: it does not select the namespace/);
+
+    const why = JSON.parse((await rig.cli(['ipam', 'explain', 'pod', 'vault/web', '-o', 'json'])).stdout);
+    assert.equal(why.holds[0].pool, 'bank');
+    assert.deepEqual(why.families[0].pools, ['bank']);
+    const { stdout } = await rig.cli(['ipam', 'explain', 'pod', 'shop/typo']);
+    assert.match(stdout, /Refused +Cannot draw from pool nmaed/);
+    assert.match(stdout, /named +10\.80\.0\.0\/16 +does not serve it: it serves only who names it/);
   });
 
   test('told to stop, the leader resigns, and the next one leads before the lease runs out', async () => {
