@@ -9,7 +9,7 @@ import {
   renameSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { build } from 'esbuild';
 import { write as writeReasons } from './scripts/generateReasons.mjs';
@@ -27,12 +27,12 @@ const addons = ['x64', 'arm64']
     return { arch, bytes, digest: createHash('sha256').update(bytes).digest('hex').slice(0, 16) };
   });
 
-/** In a bundle, koffi's addon comes out of the bundle's own tail instead of node_modules. */
-const embedAddon = {
-  name: 'embed-addon',
+/** What differs between source tree and bundle comes in pairs: where koffi's addon is, where a thread begins. */
+const fromBundle = {
+  name: 'from-bundle',
   setup({ onResolve }) {
-    onResolve({ filter: /addonFromModules\.ts$/ }, (args) => ({
-      path: `${args.resolveDir}/addonFromBundle.ts`,
+    onResolve({ filter: /FromModules\.ts$/ }, ({ path, resolveDir }) => ({
+      path: join(resolveDir, path.replace('FromModules', 'FromBundle')),
     }));
   },
 };
@@ -71,7 +71,7 @@ for (const { entry, file } of products) {
       TOMBOLO_VERSION: JSON.stringify(version),
       TOMBOLO_COMMIT: JSON.stringify(commit),
     },
-    plugins: [embedAddon],
+    plugins: [fromBundle],
     logLevel: 'warning',
   });
   appendFileSync(temporary, tail);

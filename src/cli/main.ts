@@ -1,3 +1,4 @@
+import { isMainThread } from 'node:worker_threads';
 import { chainOf, messageOf } from '../errors.ts';
 import { commit, version } from '../version.ts';
 
@@ -78,4 +79,6 @@ function complain(error: unknown, verbose: boolean): void {
   process.stderr.write(`tombolo: ${lines.join('\n  because: ')}\n`);
 }
 
-void main(process.argv.slice(2));
+// A worker thread of this program begins here, too: in the bundle there is no other file.
+if (isMainThread) void main(process.argv.slice(2));
+else void import('../bgp/speaker/threadMain.ts').then(({ runThread }) => runThread());

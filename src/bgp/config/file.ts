@@ -32,6 +32,7 @@ import {
   DEFAULTS,
   type Endpoint,
   type FamilyConfig,
+  type KernelConfig,
   type NeighbourConfig,
   type RangeConfig,
   type RouterConfig,
@@ -109,6 +110,7 @@ const schema = object(
       ),
     ),
     exportRanges: listOf(prefix),
+    kernel: object({}, { ranges: listOf(prefix), defaultRoute: boolean(), segments: listOf(prefix) }),
     /** By name, each as the spec of a BGPFilter. */
     filters: mapOf(filterAlone()),
     draining: boolean(),
@@ -156,9 +158,18 @@ function build(raw: Raw): RouterConfig {
     ranges: (raw.ranges ?? []).map((one) => rangeFrom(one, complete(one))),
     originate: (raw.networks ?? []).map(networkFrom),
     ...(raw.exportRanges && { exportRanges: raw.exportRanges.map(parsePrefix) }),
+    ...(raw.kernel && { kernel: kernelFrom(raw.kernel) }),
     draining: raw.draining ?? false,
     deferralTime: raw.deferralTime ?? DEFAULTS.deferralTime,
   };
+}
+
+function kernelFrom({
+  ranges = [],
+  defaultRoute = false,
+  segments = [],
+}: NonNullable<Raw['kernel']>): KernelConfig {
+  return { ranges: ranges.map(parsePrefix), defaultRoute, segments: segments.map(parsePrefix), guarded: [] };
 }
 
 function listenOn({ listen, port: number = BGP_PORT }: Raw): Endpoint[] {

@@ -21,8 +21,21 @@ export interface RouterConfig {
   readonly exportRanges?: readonly Prefix[];
   /** Says GRACEFUL_SHUTDOWN (RFC 8326) to everybody: traffic is to move elsewhere before sessions end. */
   readonly draining: boolean;
+  /** Routes go into the kernel under these rules; absent: into none. Cannot be switched on or off while running. */
+  readonly kernel?: KernelConfig;
   /** Seconds a restarted speaker waits at most for its peers' End-of-RIB before it announces anything. */
   readonly deferralTime: number;
+}
+
+/** What of the RIB may enter the host's routing table. */
+export interface KernelConfig {
+  /** A prefix must lie in one of them. */
+  readonly ranges: readonly Prefix[];
+  readonly defaultRoute: boolean;
+  /** This node's own segments: blackholes here, and nobody else may attract part of them. */
+  readonly segments: readonly Prefix[];
+  /** Addresses, besides the neighbours', that no route may lead astray. */
+  readonly guarded: readonly IP[];
 }
 
 export interface Endpoint {

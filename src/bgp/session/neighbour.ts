@@ -22,11 +22,11 @@ import {
   CEASE_SUBCODE,
   cease,
   decodeNotification,
-  describeNotification,
   hardReset,
   type Notification,
 } from '../wire/notification.ts';
 import { decodeOpen, type Open } from '../wire/open.ts';
+import type { LastReset } from './lastReset.ts';
 import { type Agreement, agree, offer, type Speaker, summaryOf } from './negotiate.ts';
 import { retentionAfter } from './retention.ts';
 import { Session } from './session.ts';
@@ -58,15 +58,6 @@ export type NeighbourEvent =
     }
   /** The neighbour's last connection is gone. */
   | { readonly type: 'idle'; readonly neighbour: string };
-
-/** How a session, or an attempt at one, ended. */
-export interface LastReset {
-  readonly reason: DownReason;
-  /** In the clock's time. */
-  readonly at: number;
-  /** Of a connection that ended before it was a session: what was wrong with it. */
-  readonly detail?: string;
-}
 
 /** A neighbour stays away this long, in ms, after it has sent too many prefixes. */
 const PREFIX_LIMIT_PAUSE = 60_000;
@@ -363,8 +354,10 @@ export class Neighbour {
    */
   #arm(): void {
     const at = peerDeadline(this.#peer);
-    if (at === undefined || (this.#timer && this.#timer.at <= at)) return;
+    if (at !== undefined && this.#timer && this.#timer.at <= at) return;
     this.#timer?.cancel();
+    this.#timer = undefined;
+    if (at === undefined) return;
     const { clock } = this.#around;
     const cancel = clock.after(Math.max(0, at - clock.now()), () => clock.soon(() => this.#tick()));
     this.#timer = { at, cancel };
@@ -383,22 +376,4 @@ export type Counters = Record<MessageType, number>;
 
 function counters(): Counters {
   return { OPEN: 0, UPDATE: 0, NOTIFICATION: 0, KEEPALIVE: 0, 'ROUTE-REFRESH': 0 };
-}
-
-/** How a session ended, in one line with its direction. */
-export function describeReset(reason: DownReason): string {
-  switch (reason.type) {
-    case 'notificationSent':
-      return `sent ${describeNotification(reason.notification)}`;
-    case 'notificationReceived':
-      return `received ${describeNotification(reason.notification)}`;
-    case 'connectionLost':
-      return `connection lost: ${reason.error}`;
-    case 'sendHoldTimerExpired':
-      return 'send hold timer expired: the peer took no bytes';
-    case 'superseded':
-      return 'the peer restarted and came back on a new connection';
-    case 'left':
-      return 'left without a word, for a graceful restart';
-  }
 }

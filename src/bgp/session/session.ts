@@ -5,7 +5,7 @@ import type { PeerPolicy } from '../policy/policy.ts';
 import type { Retention, RibPeer, RibSession } from '../rib/peer.ts';
 import type { Rib } from '../rib/rib.ts';
 import { MessageError } from '../wire/error.ts';
-import type { AfiSafi } from '../wire/family.ts';
+import { type AfiSafi, familyName } from '../wire/family.ts';
 import { encodeMessage } from '../wire/message.ts';
 import { UPDATE_ERROR } from '../wire/notification.ts';
 import { decodeRouteRefresh, REFRESH_BEGIN, REFRESH_END, REFRESH_REQUEST } from '../wire/refresh.ts';
@@ -45,6 +45,7 @@ export class Session {
   readonly #rib: RibSession;
   readonly #context: UpdateContext;
   readonly #scan = new UpdateScan();
+  readonly #disabled = new Set<AfiSafi>();
   #heard = false;
   #complainedAt = Number.NEGATIVE_INFINITY;
 
@@ -80,11 +81,16 @@ export class Session {
     this.#heard = true;
     const scan = scanUpdate(message, this.#context, this.#scan);
     if (scan.action !== undefined) this.#complain(scan);
+    for (const family of scan.disabled) this.#disable(family);
+    const { withdrawn, announced } = this.#disabled.size === 0 ? scan : this.#enabledOf(scan);
     if (scan.endOfRib !== undefined) {
       this.endOfRibs.add(scan.endOfRib);
       this.#rib.endOfRib(scan.endOfRib);
       this.#around.endOfRib(scan.endOfRib);
-    } else if (scan.withdrawn.length > 0 || scan.announced.length > 0) this.#rib.update(scan);
+    } else if (withdrawn.length > 0 || announced.length > 0) {
+      const { message: bytes, attributes, discard } = scan;
+      this.#rib.update({ message: bytes, attributes, discard, withdrawn, announced });
+    }
   }
 
   /** @throws {MessageError} 7/1. */
@@ -125,6 +131,23 @@ export class Session {
     return this.#transport.write(bytes);
   }
 
+  /** RFC 7606 §2: the family's routes go, and nothing more of it is listened to until the next session. */
+  #disable(family: AfiSafi): void {
+    if (this.#disabled.has(family)) return;
+    this.#disabled.add(family);
+    this.#around.log.error('family is switched off for the rest of the session', {
+      neighbour: this.#name,
+      family: familyName(family),
+    });
+    this.#rib.beginRefresh(family);
+    this.#rib.endRefresh(family);
+  }
+
+  #enabledOf({ withdrawn, announced }: UpdateScan): Pick<UpdateScan, 'withdrawn' | 'announced'> {
+    const enabled = ({ family }: { family: AfiSafi }) => !this.#disabled.has(family);
+    return { withdrawn: withdrawn.filter(enabled), announced: announced.filter(enabled) };
+  }
+
   /** The RIB is in the middle of an UPDATE when it says this: the session may end only after that. */
   #prefixLimit(family: AfiSafi, count: number, mark: 'warning' | 'exceeded'): void {
     queueMicrotask(() => this.#around.limit(family, count, mark));
@@ -143,8 +166,7 @@ export class Session {
         bytes: message.subarray(0, 256).toString('hex'),
       });
     }
-    // One session carries all families: RFC 7606 §2 lets it end where one of them cannot be switched off alone.
-    if (action === 'session-reset' || action === 'afi-safi-disable') {
+    if (action === 'session-reset') {
       const { subcode = 1, data, message: text = 'malformed', offset = 0 } = worst ?? {};
       throw new MessageError(
         { code: UPDATE_ERROR, subcode, ...(data && { data }) },

@@ -1,11 +1,7 @@
 import { createLog, type LogLevel } from '../../log.ts';
 import { readRouterConfig } from '../config/file.ts';
-import { Rib } from '../rib/rib.ts';
-import { answer } from './api.ts';
-import { processClock } from './clock.ts';
-import { RestartMarker } from './restart.ts';
+import { startSpeaker } from './compose.ts';
 import { serveApi } from './server.ts';
-import { Speaker } from './speaker.ts';
 
 export interface RunOptions {
   readonly config: string;
@@ -25,31 +21,8 @@ export interface RunOptions {
  */
 export async function run({ config: file, socket, state, logLevel }: RunOptions): Promise<void> {
   const log = createLog((line) => process.stderr.write(line), logLevel, 'bgp');
-  const config = readRouterConfig(file);
-  const marker = state === undefined ? undefined : new RestartMarker(state);
-  const { restarting, sameBoot } = marker?.claim() ?? { restarting: false, sameBoot: false };
-  const rib = new Rib({
-    clock: processClock,
-    identifier: config.routerId,
-    ...(config.clusterId !== undefined && { clusterId: config.clusterId }),
-  });
-  const families = new Set(config.neighbours.flatMap((one) => one.families.map(({ family }) => family)));
-  const speaker = new Speaker({
-    clock: processClock,
-    random: Math.random,
-    rib,
-    log,
-    restarting,
-    // It forwards nothing itself: what it announces is as reachable without it as with it, unless the machine was down.
-    preserved: () => (restarting && !sameBoot ? new Set() : families),
-  });
-  const server = await serveApi(socket, (method, path) => answer(speaker, rib, method, path));
-  try {
-    speaker.configure(config);
-  } catch (error) {
-    server.close();
-    throw error;
-  }
+  const speaker = startSpeaker(readRouterConfig(file), { log, state });
+  const server = await serveApi(socket, speaker.answer);
   process.on('SIGHUP', () => {
     try {
       speaker.configure(readRouterConfig(file));
@@ -57,14 +30,11 @@ export async function run({ config: file, socket, state, logLevel }: RunOptions)
       log.error('configuration kept as it was', { error });
     }
   });
-  await new Promise<void>((resolve) => {
-    const leave = (how: 'restart' | 'shutdown') => {
-      if (how === 'shutdown') marker?.clear();
-      server.close();
-      server.closeAllConnections();
-      void speaker.stop(how, 'the speaker was stopped by hand').then(resolve);
-    };
-    process.once('SIGTERM', () => leave('restart'));
-    process.once('SIGINT', () => leave('shutdown'));
+  const how = await new Promise<'restart' | 'shutdown'>((resolve) => {
+    process.once('SIGTERM', () => resolve('restart'));
+    process.once('SIGINT', () => resolve('shutdown'));
   });
+  server.close();
+  server.closeAllConnections();
+  await speaker.stop(how, 'the speaker was stopped by hand');
 }

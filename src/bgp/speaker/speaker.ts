@@ -8,9 +8,10 @@ import type { Log } from '../../log.ts';
 import { sameSession } from '../config/diff.ts';
 import type { NeighbourConfig, RangeConfig, RouterConfig, SessionConfig } from '../config/router.ts';
 import type { Clock, Rib } from '../rib/rib.ts';
+import { describeReset } from '../session/lastReset.ts';
 import { endpointText, type Key, Listener } from '../session/listener.ts';
 import type { Speaker as Identity } from '../session/negotiate.ts';
-import { describeReset, Neighbour, type NeighbourEvent } from '../session/neighbour.ts';
+import { Neighbour, type NeighbourEvent } from '../session/neighbour.ts';
 import { type Accepted, openDialSocket, prepareAccepted, type Reach } from '../session/socket.ts';
 import { Transport, type TransportEvents } from '../session/transport.ts';
 import { Turns } from '../session/turns.ts';
@@ -35,8 +36,13 @@ export interface SpeakerOptions {
   readonly restarting: boolean;
   /** Families that are forwarded now as they were before the restart. Asked whenever an OPEN is sent. */
   preserved(): ReadonlySet<AfiSafi>;
-  report?(event: NeighbourEvent): void;
+  report?(event: SpeakerEvent): void;
 }
+
+export type SpeakerEvent =
+  | NeighbourEvent
+  /** After a restart: the peers have said what they have to say, or time is up. */
+  | { readonly type: 'converged' };
 
 /** A neighbour that came out of a range is gone with its session. */
 interface Member {
@@ -316,6 +322,7 @@ export class Speaker {
       withoutEndOfRib: [...deferral.owed, ...deferral.hoped],
     });
     rib.release();
+    this.#options.report?.({ type: 'converged' });
   }
 
   #resetAll(why: string): void {

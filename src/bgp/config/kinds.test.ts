@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatIP, parseIP } from '../../address/ip.ts';
+import { formatPrefix, parsePrefix } from '../../address/prefix.ts';
+import type { BGPConfiguration } from '../../store/kinds/bgpConfiguration.ts';
+import type { BGPPeer } from '../../store/kinds/bgpPeer.ts';
+import type { Node } from '../../store/kinds/node.ts';
+import { type ClusterView, type NodeView, routerConfigFrom } from './kinds.ts';
+
+function node(name: string, address: string, more: { labels?: object; annotations?: object } = {}): Node {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, ...more },
+    status: { addresses: [{ type: 'InternalIP', address }] },
+  } as Node;
+}
+
+const peer = (name: string, spec: BGPPeer['spec']) => ({ metadata: { name }, spec }) as BGPPeer;
+const configuration = (spec: BGPConfiguration['spec'], name = 'default') =>
+  ({ metadata: { name }, spec }) as BGPConfiguration;
+
+const nodes = [
+  node('a', '10.0.0.1', { labels: { rack: 'r1' } }),
+  node('b', '10.0.0.2', { labels: { rack: 'r1' } }),
+  node('c', '10.0.0.3', { labels: { rack: 'r2' } }),
+];
+
+function translate(cluster: Partial<ClusterView>, here: Partial<NodeView> = {}) {
+  return routerConfigFrom(
+    {
+      nodeName: 'a',
+      nodes,
+      configurations: [configuration({ nodeToNodeMeshEnabled: false })],
+      peers: [],
+      filters: [],
+      secret: () => undefined,
+      ...cluster,
+    },
+    {
+      listen: { address: parseIP('0.0.0.0'), port: 179 },
+      gateways: [parseIP('10.0.0.254')],
+      originate: [],
+      exportRanges: [],
+      kernel: undefined,
+      draining: false,
+      ...here,
+    },
+  );
+}
+
+const addresses = (result: ReturnType<typeof translate>) =>
+  result.config.neighbours.map(({ address }) => formatIP(address));
+
+test('without any configuration nodes of AS 64512 peer with each other', () => {
+  const result = translate({ configurations: [] });
+  assert.equal(result.config.asn, 64512);
+  assert.equal(formatIP(result.config.routerId), '10.0.0.1');
+  assert.deepEqual(addresses(result), ['10.0.0.2', '10.0.0.3']);
+  assert.ok(
+    result.config.neighbours.every(
+      ({ remoteAs, kind }) => remoteAs === 64512 && kind === 'node-to-node mesh',
+    ),
+  );
+});
+
+test('a global peer is everybody’s, one of a node or a label only theirs', () => {
+  const peers = [
+    peer('global', { peerIP: '10.0.1.1', asNumber: 65001 }),
+    peer('mine', { peerIP: '10.0.1.2:1179', asNumber: 65001, node: 'a' }),
+    peer('rack', { peerIP: '10.0.1.3', asNumber: 65001, nodeSelector: "rack == 'r1'" }),
+    peer('other', { peerIP: '10.0.1.4', asNumber: 65001, nodeSelector: "rack == 'r2'" }),
+  ];
+  const result = translate({ peers });
+  assert.deepEqual(addresses(result), ['10.0.1.1', '10.0.1.2', '10.0.1.3']);
+  assert.deepEqual(
+    result.config.neighbours.map(({ kind, port }) => [kind, port]),
+    [
+      ['global', 179],
+      ['node specific', 1179],
+      ['node specific', 179],
+    ],
+  );
+});
+
+test('a peering by labels is known at both of its ends', () => {
+  const reflector = node('rr', '10.0.0.9', {
+    labels: { role: 'rr' },
+    annotations: { 'projectcalico.org/RouteReflectorClusterID': '1.0.0.1' },
+  });
+  const peers = [peer('to-reflectors', { nodeSelector: "rack == 'r1'", peerSelector: "role == 'rr'" })];
+  const all = [...nodes, reflector];
+  assert.deepEqual(addresses(translate({ nodes: all, peers })), ['10.0.0.9']);
+  assert.deepEqual(addresses(translate({ nodes: all, peers, nodeName: 'c' })), []);
+  const there = translate({ nodes: all, peers, nodeName: 'rr' });
+  assert.deepEqual(addresses(there), ['10.0.0.1', '10.0.0.2']);
+  assert.ok(there.config.neighbours.every(({ reflectorClient }) => reflectorClient));
+  assert.equal(there.config.clusterId, there.config.clusterId && parseIP('1.0.0.1'));
+});
+
+test('reflectors take no part in the mesh', () => {
+  const reflector = node('rr', '10.0.0.9', {
+    annotations: { 'projectcalico.org/RouteReflectorClusterID': '1.0.0.1' },
+  });
+  assert.deepEqual(addresses(translate({ nodes: [...nodes, reflector], configurations: [] })), [
+    '10.0.0.2',
+    '10.0.0.3',
+  ]);
+});
+
+test('labels of the node name its leaf; without an address it is the default gateway', () => {
+  const labelled = (labels: object) =>
+    translate({ nodes: [node('a', '10.0.0.1', { labels })] }).config.neighbours[0];
+  const named = labelled({ 'infra.tce.io/as': '64512', 'infra.tce.io/switch-ip': '192.168.60.2' });
+  assert.equal(named && formatIP(named.address), '192.168.60.2');
+  assert.equal(named?.remoteAs, 64512);
+  const gateway = labelled({ 'infra.tce.io/as': '65010' });
+  assert.equal(gateway && formatIP(gateway.address), '10.0.0.254');
+  const broken = translate({ nodes: [node('a', '10.0.0.1', { labels: { 'infra.tce.io/as': 'x' } })] });
+  assert.match(broken.problems[0] ?? '', /leaf of the node's labels is ignored: .*\(value "x"\)/);
+});
+
+test('a peer whose password is missing stays away, and says why', () => {
+  const peers = [
+    peer('leaf', {
+      peerIP: '10.0.1.1',
+      asNumber: 65001,
+      password: { secretKeyRef: { name: 'bgp', key: 'leaf' } },
+    }),
+  ];
+  const without = translate({ peers });
+  assert.deepEqual(addresses(without), []);
+  assert.deepEqual(without.problems, ['BGPPeer leaf is ignored: there is no key leaf in Secret bgp']);
+  const result = translate({ peers, secret: (name, key) => `${name}/${key}` });
+  assert.equal(result.config.neighbours[0]?.password, 'bgp/leaf');
+});
+
+test('one address is one neighbour', () => {
+  const peers = [
+    peer('one', { peerIP: '10.0.1.1', asNumber: 65001 }),
+    peer('two', { peerIP: '10.0.1.1', asNumber: 65002 }),
+  ];
+  const result = translate({ peers });
+  assert.deepEqual(
+    result.config.neighbours.map(({ remoteAs }) => remoteAs),
+    [65001],
+  );
+  assert.deepEqual(result.problems, [
+    'BGPPeer two is ignored: 10.0.1.1 is a neighbour by BGPPeer one already',
+  ]);
+});
+
+test('every field of a BGPPeer has its effect', () => {
+  const peers = [
+    peer('leaf', {
+      peerIP: '10.0.1.1',
+      asNumber: 65001,
+      localASNumber: 65100,
+      nextHopMode: 'Self',
+      sourceAddress: 'None',
+      maxRestartTime: '1m30s',
+      keepaliveTime: '10s',
+      holdTime: '30s',
+      connectTime: '3s',
+      numAllowedLocalASNumbers: 2,
+      ttlSecurity: 1,
+      interface: 'bond0',
+      filters: ['missing'],
+    }),
+  ];
+  const { config, problems } = translate({ peers });
+  const [leaf] = config.neighbours;
+  assert.equal(leaf?.localAs, 65100);
+  assert.equal(leaf?.policy.nextHop, 'self');
+  assert.equal(leaf?.sourceAddress, undefined);
+  assert.equal(leaf?.gracefulRestart?.restartTime, 90);
+  assert.deepEqual([leaf?.keepaliveTime, leaf?.holdTime, leaf?.connectRetryTime], [10, 30, 3]);
+  assert.equal(leaf?.policy.allowedOwnAs, 2);
+  assert.equal(leaf?.ttlSecurity, 1);
+  assert.equal(leaf?.interface, 'bond0');
+  assert.deepEqual(problems, ['BGPPeer leaf names BGPFilter missing, which is not there']);
+});
+
+test('the configuration of the node comes before that of the cluster', () => {
+  const configurations = [
+    configuration({ asNumber: 65000, nodeToNodeMeshEnabled: false, listenPort: 1790 }),
+    configuration({ asNumber: 65001 }, 'node.a'),
+  ];
+  const { config } = translate({ configurations });
+  assert.equal(config.asn, 65001);
+  assert.equal(config.listen[0]?.port, 1790);
+  assert.equal(translate({ configurations, nodeName: 'b' }).config.asn, 65000);
+});
+
+test('service ranges may leave, and advertised prefixes get their communities', () => {
+  const configurations = [
+    configuration({
+      nodeToNodeMeshEnabled: false,
+      serviceLoadBalancerIPs: [{ cidr: '192.0.2.0/24' }],
+      communities: [{ name: 'pods', value: '65001:100' }],
+      prefixAdvertisements: [{ cidr: '10.244.0.0/16', communities: ['pods', '65001:1:2'] }],
+    }),
+  ];
+  const originate = [{ prefix: parsePrefix('10.244.1.0/24') }, { prefix: parsePrefix('10.1.0.0/24') }];
+  const { config } = translate(
+    { configurations },
+    { originate, exportRanges: [parsePrefix('10.244.0.0/16')] },
+  );
+  assert.deepEqual(config.exportRanges?.map(formatPrefix), ['10.244.0.0/16', '192.0.2.0/24']);
+  assert.deepEqual(config.originate[0]?.communities, [((65001 << 16) | 100) >>> 0, [65001, 1, 2]]);
+  assert.equal(config.originate[1]?.communities, undefined);
+});

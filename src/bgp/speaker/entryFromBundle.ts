@@ -1,0 +1,2 @@
+/** In the bundle everything is one file. */
+export const threadEntry: string | URL = __filename;

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseRouterConfig } from '../config/file.ts';
+import type { SpeakerStatus } from './status.ts';
+import { SpeakerThread } from './thread.ts';
+
+const config = (us: number, them: number) =>
+  parseRouterConfig(`
+asn: ${65000 + us}
+routerId: 127.1.0.${us}
+listen: ["127.1.0.${us}:17900"]
+neighbours: [{address: "127.1.0.${them}:17900", asn: ${65000 + them}, sourceAddress: 127.1.0.${us}, connectRetryTime: 1}]
+`);
+
+function start(us: number, them: number): Promise<SpeakerThread> {
+  return SpeakerThread.start({
+    config: config(us, them),
+    state: undefined,
+    logLevel: 'error',
+    write: () => {},
+    failed: (error) => {
+      throw error;
+    },
+  });
+}
+
+async function state(thread: SpeakerThread): Promise<SpeakerStatus['neighbours'][number] | undefined> {
+  const { body } = await thread.ask('GET', '/v1/bgp/neighbors');
+  return (body as SpeakerStatus).neighbours[0];
+}
+
+test('two speakers in threads find each other, answer, take a configuration and end', async () => {
+  const a = await start(1, 2);
+  const b = await start(2, 1);
+  try {
+    for (let tries = 0; (await state(a))?.state !== 'Established'; tries++) {
+      assert.ok(tries < 100, 'no session within ten seconds');
+      await sleep(100);
+    }
+    a.configure({ ...config(1, 2), neighbours: [] });
+    for (let tries = 0; (await state(b))?.state === 'Established'; tries++) {
+      assert.ok(tries < 100, 'the neighbour was not removed within ten seconds');
+      await sleep(100);
+    }
+    assert.match((await state(b))?.lastReset?.reason ?? '', /Peer De-configured/);
+    assert.equal(await state(a), undefined);
+  } finally {
+    await Promise.all([a.stop('restart'), b.stop('shutdown', 'done')]);
+  }
+});
+
+test('an address that is taken is an error of the start', async () => {
+  const a = await start(3, 4);
+  try {
+    await assert.rejects(start(3, 4), /Cannot listen on 127\.1\.0\.3:17900: .*EADDRINUSE/);
+  } finally {
+    await a.stop('restart');
+  }
+});

@@ -1,0 +1,92 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import type { LogLevel } from '../../log.ts';
+import type { RouterConfig } from '../config/router.ts';
+import type { Answer } from './api.ts';
+import { threadEntry } from './entryFromModules.ts';
+import type { FromThread, ThreadData, ToThread } from './protocol.ts';
+import type { SpeakerEvent } from './speaker.ts';
+
+export interface ThreadOptions {
+  readonly config: RouterConfig;
+  readonly state: string | undefined;
+  readonly logLevel: LogLevel;
+  /** Gets finished lines of the log. */
+  write(line: string): void;
+  report?(event: SpeakerEvent): void;
+  /** The speaker could not take a configuration, or its thread is dead. */
+  failed(error: Error): void;
+}
+
+/** The main thread's handle on a speaker in a thread of its own. */
+export class SpeakerThread {
+  readonly #worker: Worker;
+  readonly #asked = new Map<number, (answer: Answer) => void>();
+  #nextId = 1;
+
+  private constructor(worker: Worker) {
+    this.#worker = worker;
+  }
+
+  /** @throws {Error} If the speaker cannot start: its address is taken, the kernel refuses it a socket. */
+  static async start(options: ThreadOptions): Promise<SpeakerThread> {
+    const { config, state, logLevel } = options;
+    const workerData: ThreadData = { tombolo: 'bgp', config, state, logLevel };
+    const worker = new Worker(threadEntry, { workerData, trackUnmanagedFds: false });
+    const thread = new SpeakerThread(worker);
+    await new Promise<void>((resolve, reject) => {
+      let started = false;
+      const fail = (error: Error) => (started ? options.failed(error) : reject(error));
+      worker.on('message', (message: FromThread) => {
+        if (message.type === 'started') {
+          started = true;
+          resolve();
+        } else if (message.type === 'failed') fail(new Error(message.error));
+        else thread.#receive(message, options);
+      });
+      worker.on('error', fail);
+      worker.on('exit', () => thread.#dead());
+    });
+    return thread;
+  }
+
+  configure(config: RouterConfig): void {
+    this.#tell({ type: 'configure', config });
+  }
+
+  /** Asks what `answer` of `api.ts` answers. */
+  ask(method: string, path: string): Promise<Answer> {
+    const id = this.#nextId++;
+    return new Promise((resolve) => {
+      this.#asked.set(id, resolve);
+      this.#tell({ type: 'ask', id, method, path });
+    });
+  }
+
+  /** Resolves when the thread has ended. */
+  async stop(how: 'restart' | 'shutdown', text = ''): Promise<void> {
+    const ended = once(this.#worker, 'exit');
+    this.#tell({ type: 'stop', how, text });
+    await ended;
+  }
+
+  #tell(message: ToThread): void {
+    this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromThread, { write, report }: ThreadOptions): void {
+    if (message.type === 'log') write(message.line);
+    else if (message.type === 'event') report?.(message.event);
+    else if (message.type === 'answer') {
+      this.#asked.get(message.id)?.(message.answer);
+      this.#asked.delete(message.id);
+    }
+  }
+
+  #dead(): void {
+    for (const resolve of this.#asked.values()) {
+      resolve({ status: 503, body: { error: 'the speaker does not run' } });
+    }
+    this.#asked.clear();
+  }
+}
