@@ -18,9 +18,6 @@
 /* Another return of a stage: the packet is to no service. */
 #define STRAIGHT (-3)
 
-/* In every network namespace. */
-#define LOOPBACK 1
-
 static __always_inline bool opens_connection(const struct packet *packet)
 {
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;

@@ -14,6 +14,9 @@
 #include "subprogram.h"
 #include "verdict.h"
 
+/* In every network namespace. */
+#define LOOPBACK 1
+
 #define FAMILY_IPV4 2
 #define FAMILY_IPV6 10
 
@@ -55,10 +58,12 @@ static __always_inline int set_destination_mac(struct __sk_buff *skb, const __u8
 	return PASS;
 }
 
-/* Asks the routing table where the packet, as it is now, goes on this device. */
+/* Asks the routing table where the packet goes, as if the pod itself sent it (a route for output is one that came in by
+ * lo). The look-up is denied where that device does not forward; lo can be made to without any other consequence, as
+ * eth0 could not, which would turn the pod into a router. */
 SUBPROGRAM int look_up_next_hop(struct __sk_buff *skb, const struct packet *packet, struct flow *flow)
 {
-	struct bpf_fib_lookup query = { .ifindex = skb->ifindex, .l4_protocol = packet->protocol };
+	struct bpf_fib_lookup query = { .ifindex = LOOPBACK, .l4_protocol = packet->protocol };
 	if (packet->ipv6) {
 		query.family = FAMILY_IPV6;
 		__builtin_memcpy(query.ipv6_src, &packet->source, sizeof(packet->source));
@@ -68,19 +73,20 @@ SUBPROGRAM int look_up_next_hop(struct __sk_buff *skb, const struct packet *pack
 		query.ipv4_src = packet->source.words[3];
 		query.ipv4_dst = flow->address.words[3];
 	}
-	long result = bpf_fib_lookup(skb, &query, sizeof(query), BPF_FIB_LOOKUP_OUTPUT);
+	long result = bpf_fib_lookup(skb, &query, sizeof(query), 0);
 	__builtin_memset(flow->next_hop, 0, sizeof(flow->next_hop));
 	switch (result) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		if (query.ifindex != skb->ifindex)
+			return PASS; /* replies come where the programs are */
 		__builtin_memcpy(flow->next_hop, query.dmac, sizeof(flow->next_hop));
 		return set_destination_mac(skb, flow->next_hop);
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		/* The kernel looks up route and neighbour itself. It is not told the next hop found here: a packet that
 		 * waits for its neighbour keeps the route of the service address then, and in the end goes to that one's
-		 * gateway. Look-ups are denied on a device that does not forward, so every packet comes this way there,
-		 * and the plugin turns forwarding on. */
+		 * gateway. Where look-ups are denied every packet takes this way, which costs a look-up each. */
 		mark_translated(skb);
 		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 	case BPF_FIB_LKUP_RET_BLACKHOLE:

@@ -14,6 +14,7 @@ import { namespaceCookie } from '../../src/netlink/namespace.ts';
 import { addClsact } from '../../src/netlink/qdisc.ts';
 import { openNetlink } from '../../src/netlink/socket.ts';
 import type { Datapath, ProgramName } from './bpfRig.ts';
+import { allowLookUps } from './bpfTestPod.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { PodProcess } from './podProcess.ts';
 
@@ -71,7 +72,11 @@ export class PodNetwork {
   namespace(name: string): TestNamespace {
     const namespace = this.#namespaces.create(name);
     // For tests that count on it, whatever this machine does by default.
-    configure(namespace, ['net.ipv4.conf.default.rp_filter=0', 'net.ipv6.conf.default.accept_dad=0']);
+    configure(namespace, [
+      'net.ipv4.conf.default.rp_filter=0',
+      'net.ipv6.conf.default.accept_dad=0',
+      'net.ipv4.ip_forward=0',
+    ]);
     return namespace;
   }
 
@@ -139,11 +144,8 @@ export class PodNetwork {
   }
 
   #pod(name: string, namespace: TestNamespace, ipv4: string, ipv6: string): Pod {
-    configure(namespace, [
-      'net.ipv4.conf.lo.accept_local=1',
-      'net.ipv4.conf.eth0.forwarding=1',
-      'net.ipv6.conf.eth0.forwarding=1',
-    ]);
+    configure(namespace, ['net.ipv4.conf.lo.accept_local=1']);
+    allowLookUps(namespace);
     return { name, namespace, ipv4, ipv6, process: new PodProcess(namespace) };
   }
 

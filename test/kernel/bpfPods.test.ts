@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { configure } from './bpfNetwork.ts';
 import {
   connections,
   datagrams,
@@ -18,6 +17,7 @@ import {
   type Stage,
   selfAccess,
 } from './bpfPodScenarios.ts';
+import { allowLookUps } from './bpfTestPod.ts';
 
 for (const kind of KINDS) {
   // Without a gateway it is packets that have nowhere to go; a translated socket needs none.
@@ -52,9 +52,9 @@ function scenarios(kind: Kind, mode: Mode): void {
     if (mode !== 'socket') scenes.push(offload);
     for (const scene of scenes) scene(stage, party, `over IPv${family}`);
     if (kind === 'veth pair' || mode === 'socket') continue;
-    for (const forwarding of [true, false]) {
-      test(`a backend on the segment is reached without the gateway, forwarding ${forwarding ? 'on' : 'off'}, over IPv${family}`, () =>
-        reachesNeighbour(stage(), family, forwarding));
+    for (const lookUps of [true, false]) {
+      test(`a backend on the segment is reached without the gateway, look-ups ${lookUps ? 'allowed' : 'denied'}, over IPv${family}`, () =>
+        reachesNeighbour(stage(), family, lookUps));
     }
   }
 
@@ -79,12 +79,10 @@ async function losesNothing({ client, datapath }: Stage): Promise<void> {
 
 const TCP_AT = { 4: { type: 0x0800, offset: 23 }, 6: { type: 0x86dd, offset: 20 } } as const;
 
-async function reachesNeighbour(stage: Stage, family: 4 | 6, forwarding: boolean): Promise<void> {
-  const { client, server, datapath, wire } = stage;
+async function reachesNeighbour(stage: Stage, family: 4 | 6, lookUps: boolean): Promise<void> {
+  const { client, server, datapath, wire, mode } = stage;
   const { service, server: backend } = partyOf(family, client, server);
-  const turn = (on: boolean) =>
-    configure(client.namespace, [`net.ipv${family}.conf.eth0.forwarding=${Number(on)}`]);
-  turn(forwarding);
+  allowLookUps(client.namespace, lookUps);
   client.namespace.attempt('ip', 'neighbour', 'delete', backend, 'dev', 'eth0');
   wire.frames();
   const connection = await client.process.connect(service, 80);
@@ -96,6 +94,13 @@ async function reachesNeighbour(stage: Stage, family: 4 | 6, forwarding: boolean
   // A packet that comes again from the neighbour subsystem is no flow of its own, which would take another port.
   assert.equal(connection.seenPort, connection.localPort);
   assert.equal(datapath.metrics().flow_direct, undefined);
+  if (mode === 'packet') {
+    const forward = datapath
+      .flows()
+      .find(([key]) => key.direction === 'forward' && key.source_port === connection.localPort);
+    const mac = server.namespace.ip('link show eth0')[0].address.replaceAll(':', '');
+    assert.equal(forward?.[1].next_hop.toString('hex'), lookUps ? mac : '000000000000');
+  }
   await client.process.call('close', connection.id);
-  turn(true);
+  allowLookUps(client.namespace);
 }

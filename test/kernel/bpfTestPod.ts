@@ -69,7 +69,7 @@ export class TestPod {
     ]) {
       pod.run('ip', ...words.split(' '));
     }
-    forward(pod, 'eth0');
+    allowLookUps(pod);
     this.namespace = pod;
     this.ifindex = pod.ip('link show eth0')[0].ifindex;
     this.#datapath = datapath;
@@ -112,13 +112,8 @@ export class TestPod {
   }
 }
 
-/** Lets `bpf_fib_lookup` answer on a device, which it does only where the device forwards. */
-export function forward(namespace: TestNamespace, device: string): void {
-  namespace.run(
-    'sysctl',
-    '-q',
-    '-w',
-    `net.ipv4.conf.${device}.forwarding=1`,
-    `net.ipv6.conf.${device}.forwarding=1`,
-  );
+/** Lets `bpf_fib_lookup` answer, as the plugin does: it is denied where the device asked about does not forward. */
+export function allowLookUps(namespace: TestNamespace, on = true): void {
+  const families = [4, 6].map((family) => `net.ipv${family}.conf.lo.forwarding=${Number(on)}`);
+  namespace.run('sysctl', '-q', '-w', ...families);
 }
