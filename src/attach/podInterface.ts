@@ -12,6 +12,15 @@ import { setSysctl } from './sysctl.ts';
 
 const LOOPBACK = 1;
 
+/** What the eBPF programs count on. */
+const LOOPBACK_SYSCTLS = [
+  // A packet from and to the pod's own address comes in by lo after translation of the destination.
+  ['let the pod reach itself by its own address', 'ipv4/conf/lo/accept_local'],
+  // They look up routes as for output, which is by lo, and may only for a device that forwards. Nothing comes in there.
+  ['let programs look up routes of IPv4', 'ipv4/conf/lo/forwarding'],
+  ['let programs look up routes of IPv6', 'ipv6/conf/lo/forwarding'],
+] as const;
+
 /** A route that an earlier interface of the pod has already comes after it: IPv6 starts at 1024. */
 const BEHIND = 2048;
 
@@ -52,14 +61,15 @@ function prepareLoopback({ netlink, inside }: Pod, steps: Steps): void {
       () => setLink(netlink, LOOPBACK, { up: false }),
     );
   }
-  steps.take(
-    'let the pod reach itself by its own address',
-    // A packet from and to the pod's own address comes in by lo after translation of the destination.
-    () => inside(() => setSysctl('ipv4/conf/lo/accept_local', '1')),
-    (former) => {
-      if (former !== undefined) inside(() => setSysctl('ipv4/conf/lo/accept_local', former));
-    },
-  );
+  for (const [why, name] of LOOPBACK_SYSCTLS) {
+    steps.take(
+      why,
+      () => inside(() => setSysctl(name, '1')),
+      (former) => {
+        if (former !== undefined) inside(() => setSysctl(name, former));
+      },
+    );
+  }
 }
 
 function prepareSysctls({ ifName, kind }: AttachmentSpec, plan: InterfacePlan): void {
