@@ -50,6 +50,7 @@ export const DEFAULT_LOCAL_PREFERENCE = 100;
  */
 export class AttributeStore {
   readonly nextHops = new NextHops();
+  readonly #seed: number;
   readonly #columns = new Columns('path attributes', LIMIT);
   readonly localPreference = this.#columns.u32();
   readonly med = this.#columns.u32();
@@ -74,6 +75,11 @@ export class AttributeStore {
   #end = 1;
   #unheld: number[] = [];
   #generation = 0;
+
+  /** `seed` is a secret: who knows it could choose attributes that are slow to find. */
+  constructor(seed: number) {
+    this.#seed = seed;
+  }
 
   /** How many sets there are. */
   get size(): number {
@@ -121,7 +127,7 @@ export class AttributeStore {
    */
   intern(bytes: Uint8Array, block: number, nextHop: number, nlri: number): number {
     const length = block + nextHop + nlri;
-    let hash = 0x811c9dc5 ^ nextHop;
+    let hash = this.#seed ^ nextHop;
     for (let at = 0; at < length; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
     hash = (hash ^ (hash >>> 15)) >>> 0;
     for (let id = this.#index.first(hash); id !== 0; id = this.#index.next(id)) {

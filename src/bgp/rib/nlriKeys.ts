@@ -22,10 +22,11 @@ export interface NlriKeys {
   write(row: number, bytes: Uint8Array, at: number): number;
 }
 
-export function keysOf(family: AfiSafi): NlriKeys {
-  if (family === IPV4_UNICAST) return new IPv4Keys();
-  if (family === IPV6_UNICAST) return new IPv6Keys();
-  return new ByteKeys(family);
+/** `seed` is a secret: who knows it could choose prefixes that all fall into one bucket. */
+export function keysOf(family: AfiSafi, seed: number): NlriKeys {
+  if (family === IPV4_UNICAST) return new IPv4Keys(seed);
+  if (family === IPV6_UNICAST) return new IPv6Keys(seed);
+  return new ByteKeys(family, seed);
 }
 
 /** Prefixes in five bytes each. */
@@ -34,8 +35,13 @@ export class IPv4Keys implements NlriKeys {
   readonly #columns = new Columns('IPv4 prefixes', PREFIX_LIMIT);
   readonly address = this.#columns.u32();
   readonly length = this.#columns.u8();
+  readonly #factor: number;
   #address = 0;
   #length = 0;
+
+  constructor(seed: number) {
+    this.#factor = oddFrom(seed, 1);
+  }
 
   read(bytes: Uint8Array, at: number, end: number): number {
     const length = bytes[at] as number;
@@ -57,7 +63,8 @@ export class IPv4Keys implements NlriKeys {
   hash(): number {
     // Neighbours stand side by side, sixteen to a cache line: tables come sorted, and reading memory is what costs.
     const number = this.#length === 0 ? 0 : this.#address >>> (32 - this.#length);
-    return ((mix((number >>> 4) ^ Math.imul(this.#length, 0x9e3779b1)) & ~15) | (number & 15)) >>> 0;
+    const above = Math.imul((number >>> 4) ^ Math.imul(this.#length, 0x9e3779b1), this.#factor);
+    return ((mix(above) & ~15) | (number & 15)) >>> 0;
   }
 
   is(row: number): boolean {
@@ -94,7 +101,12 @@ export class IPv6Keys implements NlriKeys {
   ] as const;
   readonly length = this.#columns.u8();
   readonly #words = new Uint32Array(4);
+  readonly #factors: readonly number[];
   #length = 0;
+
+  constructor(seed: number) {
+    this.#factors = [oddFrom(seed, 1), oddFrom(seed, 2)];
+  }
 
   read(bytes: Uint8Array, at: number, end: number): number {
     const length = bytes[at] as number;
@@ -116,12 +128,12 @@ export class IPv6Keys implements NlriKeys {
   }
 
   hash(): number {
-    const [a, b, c, d] = this.#words as unknown as [number, number, number, number];
-    return mix(
-      a ^
-        Math.imul(mix(b ^ Math.imul(mix(c ^ Math.imul(d, 0x85ebca6b)), 0xc2b2ae35)), 0x27d4eb2f) ^
-        this.#length,
-    );
+    const words = this.#words;
+    let hash = this.#length;
+    for (let word = 3; word >= 0; word--) {
+      hash = mix((words[word] as number) ^ Math.imul(hash, this.#factors[word & 1] as number));
+    }
+    return hash;
   }
 
   is(row: number): boolean {
@@ -168,14 +180,16 @@ export class IPv6Keys implements NlriKeys {
 export class ByteKeys implements NlriKeys {
   readonly partial: boolean;
   readonly #family: AfiSafi;
+  readonly #seed: number;
   readonly #columns = new Columns('NLRI', PREFIX_LIMIT);
   readonly #address = this.#columns.u32();
   readonly #size = this.#columns.u16();
   readonly #arena = new Arena('NLRI', 2 ** 31);
   #key: Uint8Array = new Uint8Array();
 
-  constructor(family: AfiSafi) {
+  constructor(family: AfiSafi, seed: number) {
     this.#family = family;
+    this.#seed = seed;
     this.partial = family === L2VPN_EVPN || isLabelled(family);
   }
 
@@ -189,7 +203,7 @@ export class ByteKeys implements NlriKeys {
   }
 
   hash(): number {
-    let hash = 0x811c9dc5;
+    let hash = this.#seed;
     for (const byte of this.#key) hash = Math.imul(hash ^ byte, 0x01000193);
     return mix(hash);
   }
@@ -277,6 +291,11 @@ function evpnNlri(key: Uint8Array): Uint8Array {
     default:
       return key;
   }
+}
+
+/** An odd number that nobody can guess who does not know the seed; multiplying by it loses nothing. */
+function oddFrom(seed: number, index: number): number {
+  return mix(seed + Math.imul(index, 0x9e3779b1)) | 1;
 }
 
 /** Spreads all bits of a word over all others (the finaliser of MurmurHash3). */

@@ -74,7 +74,11 @@ export interface StaleFamily {
 
 /** A session's hold on the RIB; void after {@link down}. */
 export interface RibSession {
-  /** Takes an UPDATE's routes. Nothing of `message` is kept. */
+  /**
+   * Takes an UPDATE's routes. Nothing of `message` is kept.
+   *
+   * @throws {RangeError} If a table is full: a NOTIFICATION Cease, Out of Resources, is the answer.
+   */
   update(update: UpdateRoutes): void;
   /** End-of-RIB: what is still stale goes. */
   endOfRib(family: AfiSafi): void;

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import type { IP, IPv4 } from '../../address/ip.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import { ExportGuard } from '../policy/exportGuard.ts';
@@ -37,6 +38,8 @@ export interface RibOptions {
   /** RFC 4456 §7; the identifier where absent. */
   readonly clusterId?: IPv4;
   readonly decision?: Partial<DecisionOptions>;
+  /** A secret of 32 bits, so that no peer can choose routes that are slow to find. @default random */
+  readonly seed?: number;
 }
 
 export const DEFAULT_DECISION: DecisionOptions = {
@@ -57,9 +60,10 @@ export class Rib {
   #cancelTimer: (() => void) | undefined;
   #first = 0;
 
-  constructor({ clock, identifier, clusterId = identifier, decision }: RibOptions) {
+  constructor(options: RibOptions) {
+    const { clock, identifier, clusterId = identifier, decision, seed = randomInt(2 ** 32) } = options;
     this.#clock = clock;
-    const store = new AttributeStore();
+    const store = new AttributeStore(seed);
     const peers = new Peers();
     this.parts = {
       store,
@@ -68,6 +72,7 @@ export class Rib {
       state: { router: { identifier, clusterId }, guard: undefined, draining: false },
       view: new RouteView(store),
       scratch: new AttributeBlock(),
+      seed,
       now: () => clock.now(),
     };
   }

@@ -28,5 +28,7 @@ export interface RibParts {
   readonly view: RouteView;
   /** Takes one set of attributes after the other; nobody keeps it either. */
   readonly scratch: AttributeBlock;
+  /** A secret number behind all hashing of what peers send. */
+  readonly seed: number;
   readonly now: () => number;
 }

@@ -54,9 +54,9 @@ export class RouteTable {
   /** Destinations that lost their last path; freed once no update group remembers them. */
   readonly empty = new Bits(PREFIX_LIMIT);
 
-  constructor(family: AfiSafi, attributes: AttributeStore) {
+  constructor(family: AfiSafi, attributes: AttributeStore, seed: number) {
     this.family = family;
-    this.keys = keysOf(family);
+    this.keys = keysOf(family, seed);
     this.#attributes = attributes;
     this.#index = new HashIndex('destinations', PREFIX_LIMIT);
   }

@@ -6,7 +6,7 @@ import type { PeerFamily, PeerSink, RibPeer } from './peer.ts';
 import type { RibParts } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
 import { UpdateBatch } from './updateBatch.ts';
-import { UpdateLog, writeChunk } from './updateLog.ts';
+import { type Chunk, UpdateLog, writeChunk } from './updateLog.ts';
 
 /** A peer that lags further behind than this leaves the log: bytes, and milliseconds. */
 const LOG_LIMIT = 4 << 20;
@@ -25,6 +25,11 @@ export interface Member {
    * behind. Several changes of one of them count once, so a slow peer costs a bit per destination and no more.
    */
   owed: Bits | undefined;
+  /**
+   * The next page of destinations that a new member gets whole, in an encoding that all new members share; what
+   * lies in it or behind it need not be owed.
+   */
+  page: number;
   /** What is written once it has caught up: End-of-RIB, or EoRR. */
   closing: Uint8Array | undefined;
 }
@@ -53,6 +58,8 @@ export class UpdateGroup {
   readonly #log = new UpdateLog();
   readonly #batch: UpdateBatch;
   readonly #rows = new Uint32Array(PORTION);
+  /** Encoded pages, while there are new members to read them. */
+  readonly #pages = new Map<number, readonly Chunk[]>();
   #order: Member[] = [];
   #turn = 0;
   /** Routes whose attributes alone fill a message: they cannot be told at all. */
@@ -76,12 +83,14 @@ export class UpdateGroup {
 
   /** A new peer, owed everything that was sent so far; `told` is what it was told as a member of another group. */
   join(peer: number, outlet: Outlet, closing: Uint8Array | undefined, told?: AdjRibOut): void {
-    const member: Member = { peer, outlet, position: 0, owed: undefined, closing };
+    const owed = new Bits(PREFIX_LIMIT);
+    const member: Member = { peer, outlet, position: 0, owed, page: 0, closing };
     this.members.set(peer, member);
     this.#order.push(member);
+    if (told === undefined) return;
     this.oweAll(member);
-    for (let destination = 0; told && destination < told.end; destination++) {
-      if (told.firstOf(destination) !== 0) member.owed?.add(destination);
+    for (let destination = 0; destination < told.end; destination++) {
+      if (told.firstOf(destination) !== 0) owed.add(destination);
     }
   }
 
@@ -91,9 +100,10 @@ export class UpdateGroup {
     this.#trim();
   }
 
-  /** Has everything sent again. */
+  /** Has everything sent again, and taken back what is no more. */
   oweAll(member: Member): void {
     const owed = this.#detach(member);
+    member.page = Number.POSITIVE_INFINITY;
     for (let destination = 1; destination < this.sent.end; destination++) {
       const entry = this.sent.firstOf(destination);
       if (entry === 0) continue;
@@ -120,7 +130,7 @@ export class UpdateGroup {
     let follows = false;
     for (const member of this.#order) {
       if (member.owed === undefined) follows = true;
-      else for (const destination of destinations) member.owed.add(destination);
+      else this.#owe(member, member.owed, destinations);
     }
     if (!follows) return;
     const time = this.#parts.now();
@@ -137,6 +147,7 @@ export class UpdateGroup {
     }
     if (this.#turn >= this.#order.length) this.#turn %= Math.max(1, this.#order.length);
     this.#trim();
+    if (this.#pages.size > 0 && this.#order.every(({ owed }) => owed === undefined)) this.#pages.clear();
     return this.isBehind;
   }
 
@@ -186,7 +197,17 @@ export class UpdateGroup {
     }
   }
 
+  /** What a new member will get with its page anyway is not owed besides. */
+  #owe({ page }: Member, owed: Bits, destinations: Uint32Array): void {
+    for (const destination of destinations) if (destination < page * PORTION) owed.add(destination);
+  }
+
   #catchUp(member: Member, owed: Bits): void {
+    if (member.page * PORTION < this.sent.end) {
+      const chunks = this.#page(member.page++);
+      for (const chunk of chunks) writeChunk(chunk, member.peer, (bytes) => this.#write(member, bytes));
+      return;
+    }
     const count = owed.take(this.#rows);
     const batch = this.#batch;
     batch.clear();
@@ -194,6 +215,7 @@ export class UpdateGroup {
     for (const chunk of batch.encode(0, () => false)) this.#write(member, chunk.bytes);
     if (owed.size > 0) return;
     member.owed = undefined;
+    member.page = Number.POSITIVE_INFINITY;
     member.position = this.#log.end;
     if (member.closing) this.#write(member, member.closing);
     member.closing = undefined;
@@ -203,6 +225,26 @@ export class UpdateGroup {
     const room = member.outlet.sink.write(bytes);
     if (!room) member.outlet.blocked = true;
     return room;
+  }
+
+  /** All that is sent of a page of destinations; the same bytes until something in it changes. */
+  #page(page: number): readonly Chunk[] {
+    const known = this.#pages.get(page);
+    if (known) return known;
+    const { sent } = this;
+    const batch = this.#batch;
+    batch.clear();
+    const end = Math.min(sent.end, (page + 1) * PORTION);
+    for (let destination = page * PORTION; destination < end; destination++) {
+      for (let entry = sent.firstOf(destination); entry !== 0; entry = sent.next[entry] as number) {
+        const attributes = sent.attributes[entry] as number;
+        batch.announce(destination, sent.ordinal[entry] as number, attributes, sent.from[entry] as number);
+      }
+    }
+    // Whoever comes later may read it, too: a peer whose stale routes are in it, say.
+    const chunks = batch.encode(0, () => true);
+    this.#pages.set(page, chunks);
+    return chunks;
   }
 
   /** What a member has to hear of a destination, whatever it heard before. */
@@ -254,10 +296,12 @@ export class UpdateGroup {
     const entry = sent.find(destination, ordinal);
     if (entry === 0) {
       if (attributes === 0) return;
+      this.#pages.delete(Math.floor(destination / PORTION));
       sent.add(destination, ordinal, attributes, from);
       batch.announce(destination, ordinal, attributes, from);
       return;
     }
+    this.#pages.delete(Math.floor(destination / PORTION));
     const before = sent.attributes[entry] as number;
     const fromBefore = sent.from[entry] as number;
     if (attributes === 0) {
