@@ -35,7 +35,8 @@ export async function add(call: CallOf<'ADD'>, node: Node): Promise<JsonObject> 
   const source = sourceOf(call, node);
   const undo = new Undo(node.log);
   try {
-    const request = { owner, pod: podOf(environment.args), ips: capabilities.ips };
+    const onLink = kind.kind !== 'veth';
+    const request = { owner, pod: podOf(environment.args), ips: capabilities.ips, onLink };
     const allocation = await source.allocate(request);
     undo.push('release its addresses', () => source.release(owner));
     const spec = { ...specOf(call, kind, capabilities.mac, allocation), followers };
