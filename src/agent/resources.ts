@@ -4,6 +4,7 @@ import { listFlows } from '../datapath/flows.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import { commit, version } from '../version.ts';
 import type { Resources } from './api.ts';
+import { checkReport } from './checkReport.ts';
 import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import type { Datapath } from './datapath.ts';
@@ -45,6 +46,8 @@ export function reportsOf(parts: ReportParts): { resources: Resources; metrics: 
       endpoints: () => endpointReports(records.list().records, ipam),
       services: () => serviceReports(datapath.services.sets()),
       ipam: () => ipamReport(ipam),
+      'ipam/check': () =>
+        checkReport({ ipam, records, cluster, store: parts.store.store, node: parts.node.name }),
       'ipam/explain': (query) =>
         explainReport(ipam, cluster, {
           namespace: query.get('namespace') ?? 'default',

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { ExplainReport, IpamReport } from '../agent/reports.ts';
+import type { Finding } from '../ipam/check.ts';
 import { askAgent } from './agentClient.ts';
 import { type OutputFormat, type SocketOptions, socketPath, withOutput, withSocket } from './options.ts';
 import { age, print, printJson, sheet, table } from './print.ts';
@@ -16,7 +17,27 @@ export function ipamCommand(): Command {
   return new Command('ipam')
     .description('the addresses of this node')
     .addCommand(show)
+    .addCommand(checkCommand())
     .addCommand(new Command('explain').description('say why').addCommand(explainPodCommand()));
+}
+
+/** Exits 1 where something is found, so that a script need not read the answer. */
+function checkCommand(): Command {
+  return withOutput(withSocket(new Command('check')), 'table', 'json')
+    .description('compare journal, interfaces, segments, pools and other nodes; exit 1 if they disagree')
+    .action(async (options: SocketOptions & { output: OutputFormat }) => {
+      const findings = await askAgent<Finding[]>(socketPath(options), '/v1/ipam/check');
+      if (options.output === 'json') printJson(findings);
+      else if (findings.length === 0) print('nothing found\n');
+      else
+        print(
+          table(
+            ['FINDING', 'WHAT', 'WHY'],
+            findings.map((one) => [one.kind, one.object, one.message]),
+          ),
+        );
+      if (findings.length > 0) process.exitCode = 1;
+    });
 }
 
 function explainPodCommand(): Command {

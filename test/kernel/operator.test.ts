@@ -131,6 +131,17 @@ describe('an operator and an agent', () => {
     assert.equal(thief.code, 7);
     assert.match(thief.msg, /pool bank, .*: it does not select the namespace/);
 
+    assert.deepEqual(await rig.cli(['ipam', 'check']), { status: 0, stdout: 'nothing found\n', stderr: '' });
+    const [mine] = (await network(rig)).spec.segments;
+    const { apiVersion, kind } = await network(rig);
+    const twin = { apiVersion, kind, metadata: { name: 'twin' }, spec: { segments: [{ cidr: mine.cidr }] } };
+    rig.drop('NodeNetwork/twin.yaml', JSON.stringify(twin));
+    await eventually(async () => {
+      const { status, stdout } = await rig.cli(['ipam', 'check', '-o', 'json']);
+      const [finding] = JSON.parse(stdout);
+      assert.deepEqual([status, finding?.kind, finding?.object], [1, 'segment held twice', mine.cidr]);
+    });
+
     const why = JSON.parse((await rig.cli(['ipam', 'explain', 'pod', 'vault/web', '-o', 'json'])).stdout);
     assert.equal(why.holds[0].pool, 'bank');
     assert.deepEqual(why.families[0].pools, ['bank']);
