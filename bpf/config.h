@@ -26,9 +26,9 @@ struct config {
 const volatile struct config tb_config SEC(".rodata.config") = {
 	.tcp_new_seconds = 60,           /* SYN retransmissions of Linux reach 63 s after 6 tries */
 	.tcp_open_seconds = 21600,       /* three times Linux's default keepalive of 7200 s: an idle connection survives */
-	.tcp_half_closed_seconds = 3600, /* one side may go on sending; CLOSE_WAIT of the kernel's conntrack is shorter */
+	.tcp_half_closed_seconds = 3600, /* one side may go on sending: an upload, an event stream */
 	.tcp_closing_seconds = 10,       /* last retransmissions; a new SYN may take the tuple at once anyway */
-	.tcp_lingering_seconds = 60,     /* TIME-WAIT of Linux, in which a server may refuse another frontend's timestamps */
+	.tcp_lingering_seconds = 60,     /* TIME-WAIT of Linux: docs/adr/0004 */
 	.udp_new_seconds = 30,           /* as nf_conntrack_udp_timeout */
 	.udp_open_seconds = 180,         /* of a flow that goes on; longer than nf_conntrack_udp_timeout_stream, as QUIC idles for long */
 	.sctp_seconds = 21600,           /* its heartbeats (30 s) keep it alive */

@@ -1,4 +1,4 @@
-/* This file contains the collector of finished flows: an iterator over tb_flows that runs when the agent reads from it. It
+/* This file contains the collector of finished flows: an iterator over tb_flows, run when the agent reads from it. It
  * removes flows in the kernel, both halves together, and writes what it found as lines of a name and a number. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

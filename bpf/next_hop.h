@@ -100,7 +100,8 @@ SUBPROGRAM int look_up_next_hop(struct __sk_buff *skb, const struct packet *pack
 }
 
 /* Costs a comparison, but for one packet a second. */
-static __always_inline int to_next_hop(struct __sk_buff *skb, const struct packet *packet, struct flow *flow, bool refresh)
+static __always_inline int to_next_hop(struct __sk_buff *skb, const struct packet *packet, struct flow *flow,
+				       bool refresh)
 {
 	if (refresh || !mac_known(flow))
 		return look_up_next_hop(skb, packet, flow);

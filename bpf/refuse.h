@@ -180,7 +180,8 @@ SUBPROGRAM int refuse_with_icmp(struct __sk_buff *skb, const struct packet *refu
 	__u8 protocol = refused->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	__u32 length = offsetof(struct icmp_error, quote) + quoted;
 	/* What is not quoted is zero and adds nothing to the sum. */
-	error.header.checksum = fold((__u32)sum_of(&error, sizeof(error), refused->ipv6 ? pseudo_sum(refused, length, protocol) : 0));
+	__wsum seed = refused->ipv6 ? pseudo_sum(refused, length, protocol) : 0;
+	error.header.checksum = fold((__u32)sum_of(&error, sizeof(error), seed));
 
 	__u32 start = refused->l3 + ip_length(refused);
 	/* Also makes a packet for segmentation offload an ordinary one. */
