@@ -320,6 +320,15 @@ test('a NIC gets links that the pod cannot remove; DEL takes them off and gives 
   assert.deepEqual(runtime.traces().pins, []);
 });
 
+test('a pod with a NIC is drawn from the segment of its link, one on a veth pair from the other', async () => {
+  const { runtime } = await setUp('10.7.0.0/24', { cidr: '10.8.0.0/24', gateway: '10.8.0.1' });
+  runtime.node.run('ip', 'link', 'add', 'nic0', 'type', 'veth', 'peer', 'gw0');
+  runtime.node.run('ip', 'link', 'set', 'nic0', 'up');
+  assert.match(addressOf(await runtime.succeed('ADD', newPod())), /^10\.7\./);
+  runtime.config = { ...runtime.config, attachment: 'nic', master: 'nic0', kind: 'macvlan' };
+  assert.match(addressOf(await runtime.succeed('ADD', newPod())), /^10\.8\./);
+});
+
 test('a host port reaches the pod, by the portmap plugin behind this one in the list', async () => {
   const { runtime } = await setUp();
   const client = namespaces.create(`client${++count}`);
