@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { TestNamespaces } from '../kernel/namespaces.ts';
 import { formatSpread, inTurns, ratios, spreadOf } from './ratio.ts';
 import { report } from './report.ts';
-import { iptablesNode } from './servicesIptables.ts';
+import { iptablesPair, plainPair } from './servicesIptables.ts';
 import { type Kind, type Load, measure, SERVER_PORT } from './servicesLoad.ts';
 import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
 
@@ -101,14 +101,14 @@ async function compareWays(): Promise<void> {
     await node.start([]);
     const pairs = { veth: await node.pair('veth', '10.96.0.10'), nic: await node.pair('nic', '10.96.0.20') };
     const peers = new Map<number, Pair>();
-    for (const size of IPTABLES_SIZES) peers.set(size, await iptablesNode(namespaces, size, directory));
+    for (const size of IPTABLES_SIZES) peers.set(size, await iptablesPair(namespaces, size, directory));
+    const plain = await plainPair(namespaces, 'plain', directory);
     const before = loadavg();
     const cases = [
       ...casesOf('veth', pairs.veth, WAYS, node.cgroup),
       ...casesOf('nic', pairs.nic, WAYS, node.cgroup),
-      ...[...peers].flatMap(([size, pair]) =>
-        casesOf(`iptables ${size}`, pair, size === 1 ? ['packet', 'direct'] : ['packet']),
-      ),
+      ...casesOf('plain', plain, ['direct']),
+      ...[...peers].flatMap(([size, pair]) => casesOf(`iptables ${size}`, pair, ['packet'])),
     ];
     const results = await measureAll(cases, ROUNDS);
     const method =
@@ -136,9 +136,9 @@ async function compareWays(): Promise<void> {
         'pairs; the service that is called stands in the middle of the others.',
       header: HEADER,
       rows: [
-        row('plain veth, direct, conntrack on', results, 'iptables 1 direct', 'iptables 1 packet'),
+        row('plain veth, direct, no netfilter', results, 'plain direct', 'iptables 1 packet'),
         ...IPTABLES_SIZES.map((size) =>
-          row(`iptables, ${size} services`, results, `iptables ${size} packet`, 'iptables 1 packet'),
+          row(`iptables, services: ${size}`, results, `iptables ${size} packet`, 'iptables 1 packet'),
         ),
         ...WAYS.map((way) => row(`Tombolo veth, ${way}`, results, `veth ${way}`, 'iptables 1 packet')),
         ...WAYS.map((way) => row(`Tombolo NIC, ${way}`, results, `nic ${way}`, 'iptables 1 packet')),

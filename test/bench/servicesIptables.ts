@@ -7,28 +7,37 @@ const CLUSTER = '10.77.0.0/16';
 const SERVICE_ADDRESS = '10.96.0.10';
 const [CLIENT_ADDRESS, SERVER_ADDRESS] = ['10.77.0.2', '10.77.0.3'];
 
+/** Two pods on a node of plain veth pairs, as a point-to-point plugin makes them, without any netfilter. */
+export async function plainPair(
+  namespaces: TestNamespaces,
+  name: string,
+  directory: string,
+): Promise<Pair & { readonly node: TestNamespace }> {
+  const node = namespaces.create(name);
+  node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  const client = pod(namespaces, node, `${name}-client`, CLIENT_ADDRESS);
+  const host = pod(namespaces, node, `${name}-server`, SERVER_ADDRESS);
+  const server = await serve(host, directory);
+  return { node, client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
+}
+
 /**
- * A node as kube-proxy and a point-to-point plugin keep it: pods on plain veth pairs, services in iptables chains that
- * every new connection walks. The service that is called stands in the middle of the others.
+ * The same with services as kube-proxy keeps them, in iptables chains that every new connection walks. The one that is
+ * called stands in the middle of the others.
  *
  * @param count Services, the one that is called among them.
  */
-export async function iptablesNode(
+export async function iptablesPair(
   namespaces: TestNamespaces,
   count: number,
   directory: string,
 ): Promise<Pair> {
-  const node = namespaces.create(`iptables${count}`);
-  node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
-  const client = pod(namespaces, node, `iptables${count}-client`, CLIENT_ADDRESS);
-  const host = pod(namespaces, node, `iptables${count}-server`, SERVER_ADDRESS);
+  const pair = await plainPair(namespaces, `iptables${count}`, directory);
   const web = { name: 'web', address: SERVICE_ADDRESS, backend: SERVER_ADDRESS };
   const others = idleServices(count - 1);
-  const services = others.toSpliced(others.length >> 1, 0, web);
-  restore(node, kubeProxyRules(services));
-  const server = await serve(host, directory);
-  client.run('curl', '-sf', '--max-time', '2', `http://${SERVICE_ADDRESS}/`);
-  return { client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
+  restore(pair.node, kubeProxyRules(others.toSpliced(others.length >> 1, 0, web)));
+  pair.client.run('curl', '-sf', '--max-time', '2', `http://${SERVICE_ADDRESS}/`);
+  return pair;
 }
 
 /** As the reference ptp plugin does it: a /32, a gateway on the link, and no Ethernet to resolve afterwards. */

@@ -85,7 +85,7 @@ export class ServiceNode {
   async #pod(kind: AttachmentKind, role: 'client' | 'server') {
     const name = `${this.#name}-${kind}-${role}`;
     const namespace = this.#namespaces.create(name);
-    const nic = { attachment: 'nic', master: role === 'client' ? 'nic0' : 'nic1', kind: 'macvlan' };
+    const nic = { attachment: 'nic', master: 'nic0', kind: 'macvlan' };
     const { status, body } = await this.#rig.verb('ADD', name, namespace.path, kind === 'nic' ? nic : {});
     if (status !== 200) throw new Error(`Cannot measure: ADD of ${name} failed: ${body}`);
     const address: string = JSON.parse(body).ips[0].address.replace(/\/.*/, '');
@@ -117,15 +117,12 @@ export function idleServices(count: number): Service[] {
   });
 }
 
-/** Two NICs for pods, each on a port of a bridge of the fabric's. */
+/** A NIC for pods, on a port of the fabric's bridge. */
 function buildFabric(node: TestNamespace, fabric: TestNamespace): void {
   fabric.run('ip', 'link', 'add', 'fabric', 'type', 'bridge');
   fabric.run('ip', 'address', 'add', '10.78.0.1/24', 'dev', 'fabric');
   fabric.run('ip', 'link', 'set', 'fabric', 'up');
-  for (const nic of ['nic0', 'nic1']) {
-    const port = `port-${nic}`;
-    node.run('ip', 'link', 'add', nic, 'type', 'veth', 'peer', 'name', port, 'netns', fabric.name);
-    fabric.run('ip', 'link', 'set', port, 'master', 'fabric', 'up');
-    node.run('ip', 'link', 'set', nic, 'up');
-  }
+  node.run('ip', 'link', 'add', 'nic0', 'type', 'veth', 'peer', 'name', 'port0', 'netns', fabric.name);
+  fabric.run('ip', 'link', 'set', 'port0', 'master', 'fabric', 'up');
+  node.run('ip', 'link', 'set', 'nic0', 'up');
 }
