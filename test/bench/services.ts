@@ -120,8 +120,8 @@ async function compareWays(): Promise<void> {
       title: 'Services: through a cluster IP and directly',
       command: COMMAND,
       method:
-        `${method} Direct is a connection between the same two pods, with the same programs on their interfaces. A NIC is a ` +
-        'macvlan child on a port of a bridge.',
+        `${method} Direct is a connection between the same two pods, with the same programs on their interfaces. NICs are ` +
+        'macvlan children of one device.',
       header: HEADER,
       rows: (['veth', 'nic'] as const).flatMap((kind) =>
         WAYS.map((way) => row(`${kind}, ${way}`, results, `${kind} ${way}`, `${kind} direct`)),
