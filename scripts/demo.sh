@@ -32,7 +32,7 @@ down() {
   local pid
   for pid in $(cat "$home"/*.pid 2>/dev/null); do kill "$pid" 2>/dev/null || true; done
   for _ in $(seq 50); do
-    pgrep -F "$home/agent.pid" >/dev/null 2>&1 || break
+    [[ -e $home/agent.pid && -d /proc/$(<"$home/agent.pid") ]] || break
     sleep 0.1
   done
   local ns
@@ -62,7 +62,8 @@ build_fabric() {
 }
 
 start_agent() {
-  inside $node_ns dist/tombolo agent --config $home/agent.yaml >>$home/agent.log 2>&1 &
+  # exec: the process that is remembered must be the agent itself, or killing it would kill only a shell.
+  (exec nsenter --net=/run/netns/$node_ns dist/tombolo agent --config $home/agent.yaml) >>$home/agent.log 2>&1 &
   echo $! >$home/agent.pid
   for _ in $(seq 100); do
     curl -s --max-time 1 --unix-socket $home/run/agent.sock http://agent/v1/status >/dev/null && return
@@ -105,9 +106,9 @@ start_pod() {
   ip netns add "tbdemo-$1"
   inside "tbdemo-$1" ip link set lo up
   plugin ADD "$1" "$2" >"$home/$1.json"
-  inside "tbdemo-$1" env -u NODE_EXTRA_CA_CERTS node -e '
+  (exec nsenter --net="/run/netns/tbdemo-$1" env -u NODE_EXTRA_CA_CERTS node -e '
     const say = (request, answer) => answer.end(process.argv[1] + " sees " + request.socket.remoteAddress + "\n");
-    require("node:http").createServer(say).listen(8080, "0.0.0.0");' "$1" >/dev/null 2>&1 &
+    require("node:http").createServer(say).listen(8080, "0.0.0.0");' "$1") >/dev/null 2>&1 &
   echo $! >"$home/$1.pid"
   for _ in $(seq 50); do
     inside "tbdemo-$1" curl -s --max-time 1 http://127.0.0.1:8080/ >/dev/null && break
@@ -201,6 +202,7 @@ up() {
 
   note 'The agent dies'
   kill -KILL "$(cat $home/agent.pid)"
+  shows 'it is gone' sh -c "! curl -s --max-time 1 --unix-socket $home/run/agent.sock http://agent/v1/status"
   shows 'services go on without it' answered_by shop 10.96.0.10 24 shop bank
   start_agent
   shows 'it comes back, and they still do' answered_by bank 10.96.0.10 24 shop bank
