@@ -114,6 +114,9 @@ async function main(): Promise<void> {
         'within each. Tombolo attaches its eBPF programs and keeps a durable record, ptp does neither.',
       header: ['plugin', 'ADD, ms', 'ADD, ratio to ptp', 'DEL, ms', 'DEL, ratio to ptp'],
       rows: names.map(row),
+      notes:
+        'The kernel answers the removal of a veth pair an RCU barrier after it is gone; ptp waits for the answer, Tombolo until it is ' +
+        'gone. The bundle is what runs while there is no agent: most of its time is the start of Node.',
     });
   } finally {
     await agent.stop();
