@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { formatIP } from '../../address/ip.ts';
 import { IPV4_UNICAST } from '../wire/family.ts';
@@ -80,4 +81,13 @@ test('every mistake is named with its place and value', () => {
   ] as const) {
     assert.throws(() => read(more), expected, JSON.stringify(more));
   }
+});
+
+test('the example of the documentation is accepted', () => {
+  const text = readFileSync(new URL('../../../docs/bgp.md', import.meta.url), 'utf8');
+  const [, yaml = ''] = /```yaml\n(asn:[\s\S]*?)```/.exec(text) ?? [];
+  const config = parseRouterConfig(yaml);
+  assert.equal(config.neighbours[0]?.description, undefined);
+  assert.equal(config.ranges[0]?.limit, 1000);
+  assert.equal(config.kernel?.segments.length, 1);
 });
