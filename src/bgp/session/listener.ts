@@ -4,9 +4,7 @@ import { formatPrefix, type Prefix } from '../../address/prefix.ts';
 import { koffi } from '../../ffi/koffi.ts';
 import type { Endpoint } from '../config/router.ts';
 import { type Accepted, acceptNext, openListenSocket, setKey } from './socket.ts';
-
-/** Connections taken in one turn of the event loop: thousands of peers may come back at once. */
-const ACCEPT_BATCH = 64;
+import type { Turns } from './turns.ts';
 
 /** A key for everybody in a prefix (RFC 2385); of several that fit, the kernel takes the longest. */
 export interface Key {
@@ -23,15 +21,21 @@ export class Listener {
 
   /**
    * @param take Gets each accepted descriptor, and owns it.
+   * @param turns Thousands of peers may come back at once: those beyond a turn's time wait in the kernel's queue.
    * @param failed Told when the kernel has no descriptor or memory for a connection.
    * @throws {SystemError} If the address is taken or not allowed.
    */
-  constructor(endpoint: Endpoint, take: (accepted: Accepted) => void, failed: (error: unknown) => void) {
+  constructor(
+    endpoint: Endpoint,
+    take: (accepted: Accepted) => void,
+    failed: (error: unknown) => void,
+    turns: Turns,
+  ) {
     this.endpoint = endpoint;
     this.#fd = openListenSocket(endpoint);
     this.#poll = koffi().node.poll(this.#fd, { readable: true }, () => {
       try {
-        for (let count = 0; count < ACCEPT_BATCH; count++) {
+        while (!turns.over) {
           const accepted = acceptNext(this.#fd);
           if (accepted === undefined) return;
           take(accepted);

@@ -190,6 +190,7 @@ export class Speaker {
         endpoint,
         (accepted) => this.#accept(accepted),
         (error) => this.#options.log.error('cannot accept a connection', { error }),
+        this.#turns,
       );
     } catch (error) {
       throw because(`listen on ${endpointText(endpoint)}`, error);
