@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import type { SegmentReport, StatusReport } from '../agent/reports.ts';
+import type { SpeakerStatus } from '../bgp/speaker/status.ts';
 import { askAgent } from './agentClient.ts';
+import { bgpStatusTables } from './bgpStatusTable.ts';
 import { type OutputFormat, type SocketOptions, socketPath, withOutput, withSocket } from './options.ts';
 import { age, print, printJson, sheet } from './print.ts';
 
@@ -11,8 +13,17 @@ export function statusCommand(): Command {
     .action(async (options: SocketOptions & { output: OutputFormat }) => {
       const status = await askAgent<StatusReport>(socketPath(options), '/v1/status');
       if (options.output === 'json') printJson(status);
-      else print(statusSheet(status));
+      else print(statusSheet(status) + (await bgpTables(options)));
     });
+}
+
+/** Nothing, where the agent speaks no BGP. */
+async function bgpTables(options: SocketOptions): Promise<string> {
+  try {
+    return `\n${bgpStatusTables(await askAgent<SpeakerStatus>(socketPath(options), '/v1/bgp/neighbors'))}`;
+  } catch {
+    return '';
+  }
 }
 
 function statusSheet(status: StatusReport): string {
