@@ -40,6 +40,8 @@ const EAGAIN = 11;
 const SKIPPED = new Set([4, 71, 103, 92, 100, 112, 113, 95, 101]);
 /** The most half-open connections the kernel keeps for us; thousands of peers may come back together. */
 const BACKLOG = 4096;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
 
 type Family = 4 | 6;
 
@@ -62,6 +64,9 @@ function declare() {
       'int accept4(int, void *, void *, int)',
     ),
     setsockopt: libc<Option>('int setsockopt(int, int, int, void *, unsigned int)'),
+    send: libc<(fd: number, bytes: Uint8Array, length: number, flags: number) => number>(
+      'intptr_t send(int, void *, size_t, int)',
+    ),
     getsockname: libc<(fd: number, address: Buffer, length: Buffer) => number>(
       'int getsockname(int, void *, void *)',
     ),
@@ -176,6 +181,11 @@ export function setKey(fd: number, peers: Prefix, password: string | undefined):
   const option = single ? TCP_MD5SIG : TCP_MD5SIG_EXT;
   const result = calls().setsockopt(fd, IPPROTO_TCP, option, signature, signature.length);
   checked(result, `set the TCP MD5 key for ${formatIP(peers.address)}/${peers.length}`);
+}
+
+/** How many of the bytes the kernel takes at once; errors are 0, and come again where the stream is written to. */
+export function sendNow(fd: number, bytes: Uint8Array): number {
+  return Math.max(0, calls().send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
 /** Ends a connection whose bytes are not acknowledged for so many milliseconds. @throws {SystemError} */
