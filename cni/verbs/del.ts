@@ -17,6 +17,7 @@ export async function del(call: CallOf<'DEL'>, node: Node): Promise<undefined> {
   if (record === undefined) {
     // Killed between the allocation and the record, or the state of the node was lost.
     await node.sweep(id);
+    node.records.remove(id);
     await sourceOf(call, node).release({ network: configuration.network, containerID, ifName });
     return;
   }

@@ -63,6 +63,15 @@ test('a record is read as written, for root alone, and gone when removed', (t) =
   assert.deepEqual(readdirSync(directory), []);
 });
 
+test('removing a record removes what a killed writer of it has left, and nothing of others', (t) => {
+  const { store, directory } = storeFor(t);
+  store.write(recordOf(SPEC));
+  writeFileSync(join(directory, `${SPEC.id}.json.4242.new`), '{"version":1,');
+  writeFileSync(join(directory, '00000000000.json.4242.new'), '{"version":1,');
+  store.remove(SPEC.id);
+  assert.deepEqual(readdirSync(directory), ['00000000000.json.4242.new']);
+});
+
 test('damaged records are set aside with the reason, and the others are still read', (t) => {
   const { store, directory } = storeFor(t);
   store.write(recordOf(SPEC));

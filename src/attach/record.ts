@@ -106,11 +106,17 @@ export class RecordStore {
     }
   }
 
-  /** Once more does nothing. */
+  /** Also what a process that was killed while writing has left. Once more does nothing. */
   remove(id: string): void {
     try {
       rmSync(this.#path(id), { force: true });
+      for (const file of readdirSync(this.#directory)) {
+        if (file.startsWith(`${id}.json.`) && file.endsWith('.new')) {
+          rmSync(join(this.#directory, file), { force: true });
+        }
+      }
     } catch (error) {
+      if (hasCode(error, 'ENOENT')) return;
       throw because(`remove attachment record ${this.#path(id)}`, error);
     }
   }

@@ -133,8 +133,13 @@ export class Runtime {
         .sort();
     return {
       links: lines('-o link').map((line) => line.split(':')[1]?.trim()),
-      addresses: lines('-o -br address'),
-      // The kernel's own of each link come a moment after it and go with it.
+      // The state of a link and the kernel's own addresses and routes of it come a moment later, and go with it.
+      addresses: lines('-o -br address').map((line) =>
+        line
+          .replace(/^(\S+)\s+\S+/, '$1')
+          .replace(/ fe80::\S+/g, '')
+          .trim(),
+      ),
       routes: [...lines('-4 route show table all'), ...lines('-6 route show table all')].filter(
         (route) => !/fe80::|ff00::/.test(route),
       ),
