@@ -82,7 +82,8 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
     async () => {
       await ipam.assign(segmentsOf(network, config.segments));
       shortage.relieve();
-      publish.soon();
+      // The operator waits for this answer, and an agent that is ended again within the second still has given it.
+      publish.now();
     },
     (error) => log.error('segments cannot be assigned', { error }),
   );

@@ -204,17 +204,19 @@ describe('an agent', () => {
   });
 
   test('segments of a NodeNetwork take the place of the configured ones, and their use is reported', async () => {
-    const written = await rig.cli(['get', 'nodenetwork', 'one', '-o', 'json']);
-    const object = JSON.parse(written.stdout);
-    assert.equal(object.status.segments[0].cidr, '10.77.0.0/24');
     const spec = {
       segments: [{ cidr: '10.77.0.0/24', state: 'releasing', generation: 2 }, { cidr: '10.78.0.0/28' }],
     };
-    const applied = await rig.cli(
-      ['apply', '-f', '-'],
-      JSON.stringify({ ...object, status: undefined, spec }),
-    );
-    assert.match(applied.stdout, /nodenetwork\/one updated/);
+    // The agent writes to the same object: who loses a race reads again.
+    await eventually(async () => {
+      const written = await rig.cli(['get', 'nodenetwork', 'one', '-o', 'json']);
+      assert.equal(written.stderr, '');
+      const object = JSON.parse(written.stdout);
+      assert.equal(object.status.segments[0].cidr, '10.77.0.0/24');
+      const changed = JSON.stringify({ ...object, status: undefined, spec });
+      const applied = await rig.cli(['apply', '-f', '-'], changed);
+      assert.match(applied.stdout, /nodenetwork\/one updated/, applied.stderr);
+    });
     await eventually(async () => {
       const { segments } = await rig.json('/v1/ipam');
       assert.deepEqual(
