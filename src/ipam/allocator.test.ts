@@ -329,3 +329,59 @@ test('a family that has a pool is owed, though the node has no segment of it yet
   );
   assert.equal([...allocator.allocations()].length, 0);
 });
+
+const CLAIM = 'shop/db-0';
+
+function claim(allocator: Allocator, name: string, request: Partial<Request> = {}): string[] {
+  const asked = { owner: owner(name), addresses: [], claim: CLAIM, ...request };
+  const { addresses } = allocator.choose(asked, 0, COOLDOWN);
+  const allocation = { owner: owner(name), addresses, claim: asked.claim, at: 0, boot: 'b' };
+  allocator.apply({ op: 'allocate', allocation });
+  return addresses.map(formatIP);
+}
+
+test("what a claim has is nobody else's when its holder is gone, and its own again", () => {
+  const allocator = allocatorOf(segment('10.0.0.0/31'));
+  assert.deepEqual(claim(allocator, 'db'), ['10.0.0.0']);
+  remove(allocator, 'db', 0);
+  assert.deepEqual(add(allocator, 'web', COOLDOWN), ['10.0.0.1']);
+  refused('exhausted', () => add(allocator, 'other', 10 * COOLDOWN));
+  refused('taken', () => add(allocator, 'thief', 10 * COOLDOWN, [parseIP('10.0.0.0')]));
+  assert.deepEqual(claim(allocator, 'db again', { addresses: [parseIP('10.0.0.0')] }), ['10.0.0.0']);
+  refused('taken', () => claim(allocator, 'twin', { addresses: [parseIP('10.0.0.0')] }));
+});
+
+test('an address kept for a claim counts as used, and rests when the claim is over', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/31'));
+  const addresses = [parseIP('10.0.0.1')];
+  allocator.apply({ op: 'keep', claim: CLAIM, addresses });
+  assert.equal(allocator.used(segment('10.0.0.0/31')), 1);
+  assert.deepEqual(add(allocator, 'web'), ['10.0.0.0']);
+  refused('exhausted', () => add(allocator, 'other'));
+  allocator.apply({ op: 'forget', claim: 'shop/other', addresses, at: 0 });
+  assert.equal(allocator.kept.size, 1);
+  allocator.apply({ op: 'forget', claim: CLAIM, addresses, at: 100 });
+  assert.equal(allocator.used(segment('10.0.0.0/31')), 1);
+  const asked = { owner: owner('other'), addresses: [] };
+  assert.deepEqual(allocator.choose(asked, 100 + COOLDOWN, COOLDOWN), { addresses, hot: [] });
+});
+
+test('a claim that ends under its holder leaves the address to the holder', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/32'));
+  claim(allocator, 'db');
+  allocator.apply({ op: 'forget', claim: CLAIM, addresses: [parseIP('10.0.0.0')], at: 0 });
+  refused('exhausted', () => add(allocator, 'web', 10 * COOLDOWN));
+  remove(allocator, 'db', 0);
+  assert.deepEqual(add(allocator, 'web', COOLDOWN), ['10.0.0.0']);
+});
+
+test('an address of another node is borrowed by who may, held once, and kept by nobody here', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/31'));
+  const addresses = [parseIP('10.0.9.9')];
+  refused('outside', () => claim(allocator, 'db', { addresses }));
+  assert.deepEqual(claim(allocator, 'db', { addresses, borrow: true }), ['10.0.9.9']);
+  refused('taken', () => claim(allocator, 'twin', { addresses, borrow: true }));
+  assert.equal(allocator.kept.size, 0);
+  remove(allocator, 'db');
+  assert.deepEqual(claim(allocator, 'db2', { addresses, borrow: true }), ['10.0.9.9']);
+});

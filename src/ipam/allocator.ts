@@ -22,6 +22,8 @@ export interface Allocation {
   readonly pod?: PodReference | undefined;
   /** At most one of each family. */
   readonly addresses: readonly IP[];
+  /** The claim, `namespace/name`, whose addresses these are: they outlive the attachment. */
+  readonly claim?: string | undefined;
   /** Wall time in ms. */
   readonly at: number;
   /** The boot of the machine during which it was made; its sandbox does not outlive that. */
@@ -40,13 +42,20 @@ export interface Request {
   readonly onLink?: boolean | undefined;
   /** Where the address of each family may come from; from any segment where absent. */
   readonly sources?: readonly Source[] | undefined;
+  /** The claim that the addresses are for: they are set aside for it, those of this node's segments by this node. */
+  readonly claim?: string | undefined;
+  /** Whether {@link addresses} may be of other nodes' segments: who asks has won the claim they belong to. */
+  readonly borrow?: boolean | undefined;
 }
 
 /** What happened, and all that needs to be remembered: the state is what its entries make of it. */
 export type Entry =
   | { readonly op: 'segments'; readonly segments: readonly Segment[] }
   | { readonly op: 'allocate'; readonly allocation: Allocation }
-  | { readonly op: 'release'; readonly owner: Owner; readonly at: number };
+  | { readonly op: 'release'; readonly owner: Owner; readonly at: number }
+  /** The addresses belong to a claim: nobody else is given them, held or not. */
+  | { readonly op: 'keep'; readonly claim: string; readonly addresses: readonly IP[] }
+  | { readonly op: 'forget'; readonly claim: string; readonly addresses: readonly IP[]; readonly at: number };
 
 export type RefusalReason = 'no segment' | 'exhausted' | 'taken' | 'outside' | 'reserved' | 'held';
 
@@ -76,7 +85,8 @@ export class Allocator {
   #segments: SegmentState[] = [];
   readonly #byOwner = new Map<string, Allocation>();
   readonly #byAddress = new Map<IP, Allocation>();
-  readonly #taken = (address: IP) => this.#byAddress.has(address);
+  readonly #kept = new Map<IP, string>();
+  readonly #taken = (address: IP) => this.#byAddress.has(address) || this.#kept.has(address);
 
   get segments(): readonly SegmentState[] {
     return this.#segments;
@@ -94,10 +104,18 @@ export class Allocator {
     return this.#byAddress.get(address);
   }
 
-  /** How many addresses of a segment are held. */
+  /** The addresses of this node's segments that belong to claims, held or not, and whose they are. */
+  get kept(): ReadonlyMap<IP, string> {
+    return this.#kept;
+  }
+
+  /** How many addresses of a segment are held, or kept for a claim. */
   used({ prefix }: Segment): number {
     let count = 0;
     for (const address of this.#byAddress.keys()) if (contains(prefix, address)) count++;
+    for (const address of this.#kept.keys()) {
+      if (contains(prefix, address) && !this.#byAddress.has(address)) count++;
+    }
     return count;
   }
 
@@ -112,7 +130,7 @@ export class Allocator {
   choose(request: Request, now: number, cooldown: number): { addresses: IP[]; hot: IP[] } {
     const { sources = ANYWHERE, onLink = false } = request;
     if (request.addresses.length > 0) {
-      for (const address of request.addresses) this.#expectFree(address, sources);
+      for (const address of request.addresses) this.#expectFree(address, sources, request);
       return { addresses: [...request.addresses], hot: [] };
     }
     const wanted = sources.filter((source) => source.pools.length > 0 || this.#active(source).length > 0);
@@ -132,9 +150,22 @@ export class Allocator {
 
   /** Makes an entry come true. The same entries in the same order make the same state. */
   apply(entry: Entry): void {
-    if (entry.op === 'segments') this.#assign(entry.segments);
-    else if (entry.op === 'allocate') this.#hold(entry.allocation);
-    else this.#free(entry.owner, entry.at);
+    switch (entry.op) {
+      case 'segments':
+        this.#assign(entry.segments);
+        break;
+      case 'allocate':
+        this.#hold(entry.allocation);
+        break;
+      case 'release':
+        this.#free(entry.owner, entry.at);
+        break;
+      case 'keep':
+        for (const address of entry.addresses) this.#keep(address, entry.claim);
+        break;
+      case 'forget':
+        for (const address of entry.addresses) this.#forget(address, entry.claim, entry.at);
+    }
   }
 
   /** Puts back a segment as it was remembered. */
@@ -154,8 +185,22 @@ export class Allocator {
     this.#byOwner.set(ownerKey(allocation.owner), allocation);
     for (const address of allocation.addresses) {
       this.#byAddress.set(address, allocation);
-      this.#segmentOf(address)?.take(address, this.#taken);
+      const segment = this.#segmentOf(address);
+      // What is borrowed is kept where it comes from.
+      if (segment && allocation.claim !== undefined) this.#kept.set(address, allocation.claim);
+      segment?.take(address, this.#taken);
     }
+  }
+
+  #keep(address: IP, claim: string): void {
+    this.#kept.set(address, claim);
+    this.#segmentOf(address)?.take(address, this.#taken);
+  }
+
+  #forget(address: IP, claim: string, at: number): void {
+    if (this.#kept.get(address) !== claim) return;
+    this.#kept.delete(address);
+    if (!this.#byAddress.has(address)) this.#segmentOf(address)?.release(address, at);
   }
 
   #free(owner: Owner, at: number): void {
@@ -165,7 +210,7 @@ export class Allocator {
     for (const address of allocation.addresses) {
       if (this.#byAddress.get(address) !== allocation) continue;
       this.#byAddress.delete(address);
-      this.#segmentOf(address)?.release(address, at);
+      if (!this.#kept.has(address)) this.#segmentOf(address)?.release(address, at);
     }
   }
 
@@ -195,9 +240,15 @@ export class Allocator {
     throw new Refusal('exhausted', `${verb}: every one is in use, of ${full}`, source);
   }
 
-  #expectFree(address: IP, sources: readonly Source[]): void {
+  #expectFree(address: IP, sources: readonly Source[], { claim, borrow = false }: Request): void {
     const segment = this.#segmentOf(address);
     const verb = `Cannot allocate ${formatIP(address)}`;
+    const holder = this.#byAddress.get(address);
+    if (holder) throw new Refusal('taken', `${verb}: ${describeHolder(holder)} holds it`);
+    const keeper = this.#kept.get(address);
+    if (keeper !== undefined && keeper === claim) return;
+    if (keeper !== undefined) throw new Refusal('taken', `${verb}: it is kept for claim ${keeper}`);
+    if (segment === undefined && borrow) return;
     if (segment?.segment.state !== 'active') {
       throw new Refusal('outside', `${verb}: it is in no active segment of this node`);
     }
@@ -209,8 +260,6 @@ export class Allocator {
       const pool = segment.segment.pool === undefined ? 'no pool' : `pool ${segment.segment.pool}`;
       throw new Refusal('outside', `${verb}: it is of ${pool}, and not of ${describeSource(source)}`);
     }
-    const holder = this.#byAddress.get(address);
-    if (holder) throw new Refusal('taken', `${verb}: ${describeHolder(holder)} holds it`);
   }
 
   #active(source: Source): SegmentState[] {

@@ -107,3 +107,32 @@ test('a process killed at any moment finds all it has answered for', { timeout: 
     rmSync(directory, { recursive: true });
   }
 });
+
+test('what is kept for a claim is kept by the next process, too', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tombolo-ipam-'));
+  try {
+    const ipam = open(directory);
+    await ipam.assign([SEGMENT]);
+    const { addresses } = await ipam.allocate({ owner: owner('db'), addresses: [], claim: 'shop/db-0' });
+    await ipam.keep('shop/db-1', [parseIP('10.0.0.7')]);
+    await ipam.release(owner('db'));
+    await ipam.close();
+    const next = open(directory);
+    const kept = [...next.kept()].map(([address, claim]) => `${formatIP(address)} ${claim}`);
+    assert.deepEqual(kept, ['10.0.0.0 shop/db-0', '10.0.0.7 shop/db-1']);
+    await assert.rejects(
+      next.keep('shop/db-1', addresses),
+      /Cannot set aside 10\.0\.0\.0 for claim shop\/db-1: it is kept for claim shop\/db-0/,
+    );
+    await next.forget('shop/db-0', addresses);
+    assert.deepEqual([...next.kept().keys()], [parseIP('10.0.0.7')]);
+    await next.close();
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+withIpam('an address that somebody holds cannot be set aside for a claim', async (ipam) => {
+  const { addresses } = await ipam.allocate({ owner: owner('web'), addresses: [] });
+  await assert.rejects(ipam.keep('shop/db-0', addresses), /container web holds it/);
+});

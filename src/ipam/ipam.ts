@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { formatIP, type IP } from '../address/ip.ts';
+import { contains } from '../address/prefix.ts';
 import type { Log } from '../log.ts';
 import {
   type Allocation,
@@ -84,6 +85,7 @@ export class Ipam {
       owner: request.owner,
       ...(request.pod && { pod: request.pod }),
       addresses,
+      ...(request.claim !== undefined && { claim: request.claim }),
       at,
       boot,
     };
@@ -130,6 +132,45 @@ export class Ipam {
     const at = this.#options.now();
     const allocation: Allocation = { owner, addresses, at, boot: this.#options.boot };
     await this.#hold(allocation);
+  }
+
+  /**
+   * Sets addresses aside for a claim: whoever holds it gets them, nobody else does, here or on another node.
+   *
+   * @throws {Refusal} If somebody without this claim holds one of them.
+   */
+  async keep(claim: string, addresses: readonly IP[]): Promise<void> {
+    for (const address of addresses) {
+      const keeper = this.#allocator.kept.get(address);
+      const holder = this.#allocator.holderOf(address);
+      const other = holder && holder.claim !== claim ? `${describeHolder(holder)} holds it` : undefined;
+      const reason = keeper !== undefined && keeper !== claim ? `it is kept for claim ${keeper}` : other;
+      if (reason !== undefined) {
+        throw new Refusal('taken', `Cannot set aside ${formatIP(address)} for claim ${claim}: ${reason}`);
+      }
+    }
+    const missing = addresses.filter((address) => !this.#allocator.kept.has(address));
+    if (missing.length > 0) await this.#record({ op: 'keep', claim, addresses: missing });
+  }
+
+  /** The claim is no more, or these are no addresses of it: they rest and become free. */
+  async forget(claim: string, addresses: readonly IP[]): Promise<void> {
+    const known = addresses.filter((address) => this.#allocator.kept.get(address) === claim);
+    if (known.length > 0)
+      await this.#record({ op: 'forget', claim, addresses: known, at: this.#options.now() });
+  }
+
+  /** The addresses that belong to claims, and whose they are. */
+  kept(): ReadonlyMap<IP, string> {
+    return this.#allocator.kept;
+  }
+
+  /** The addresses held here that lie in no segment of this node. */
+  borrowed(): IP[] {
+    return this.allocations()
+      .filter(({ claim }) => claim !== undefined)
+      .flatMap(({ addresses }) => addresses)
+      .filter((address) => !this.segments().some(({ prefix }) => contains(prefix, address)));
   }
 
   /** The segments to give addresses from now on. What was given from others stays with its holders. */

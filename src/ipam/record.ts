@@ -7,7 +7,9 @@ import { type Segment, SegmentState } from './segment.ts';
 export type EntryRecord =
   | { op: 'segments'; segments: SegmentRecord[] }
   | ({ op: 'allocate' } & AllocationRecord)
-  | { op: 'release'; owner: Owner; at: number };
+  | { op: 'release'; owner: Owner; at: number }
+  | { op: 'keep'; claim: string; addresses: string[] }
+  | { op: 'forget'; claim: string; addresses: string[]; at: number };
 
 export interface SegmentRecord {
   cidr: string;
@@ -21,6 +23,7 @@ export interface AllocationRecord {
   owner: Owner;
   pod?: PodReference;
   addresses: string[];
+  claim?: string;
   at: number;
   boot: string;
 }
@@ -28,16 +31,34 @@ export interface AllocationRecord {
 export interface StateRecord {
   segments: (SegmentRecord & { released: [string, number][] })[];
   allocations: AllocationRecord[];
+  /** Addresses and the claims they are kept for; absent in what was written before there were any. */
+  kept?: [string, string][];
 }
 
 export function entryToRecord(entry: Entry): EntryRecord {
-  if (entry.op === 'segments') return { op: 'segments', segments: entry.segments.map(segmentToRecord) };
-  return entry.op === 'allocate' ? { op: 'allocate', ...allocationToRecord(entry.allocation) } : entry;
+  switch (entry.op) {
+    case 'segments':
+      return { op: 'segments', segments: entry.segments.map(segmentToRecord) };
+    case 'allocate':
+      return { op: 'allocate', ...allocationToRecord(entry.allocation) };
+    case 'release':
+      return entry;
+    default:
+      return { ...entry, addresses: entry.addresses.map(formatIP) };
+  }
 }
 
 export function entryFromRecord(record: EntryRecord): Entry {
-  if (record.op === 'segments') return { op: 'segments', segments: record.segments.map(segmentFromRecord) };
-  return record.op === 'allocate' ? { op: 'allocate', allocation: allocationFromRecord(record) } : record;
+  switch (record.op) {
+    case 'segments':
+      return { op: 'segments', segments: record.segments.map(segmentFromRecord) };
+    case 'allocate':
+      return { op: 'allocate', allocation: allocationFromRecord(record) };
+    case 'release':
+      return record;
+    default:
+      return { ...record, addresses: record.addresses.map(parseIP) };
+  }
 }
 
 export function stateToRecord(allocator: Allocator): StateRecord {
@@ -47,16 +68,20 @@ export function stateToRecord(allocator: Allocator): StateRecord {
       released: [...released].map(([address, at]) => [formatIP(address), at]),
     })),
     allocations: [...allocator.allocations()].map(allocationToRecord),
+    kept: [...allocator.kept].map(([address, claim]) => [formatIP(address), claim]),
   };
 }
 
-export function restoreState(allocator: Allocator, { segments, allocations }: StateRecord): void {
+export function restoreState(allocator: Allocator, { segments, allocations, kept = [] }: StateRecord): void {
   for (const { released, ...segment } of segments) {
     const rested = released.map(([address, at]) => [parseIP(address), at] as const);
     allocator.restore(new SegmentState(segmentFromRecord(segment), rested));
   }
   for (const allocation of allocations) {
     allocator.apply({ op: 'allocate', allocation: allocationFromRecord(allocation) });
+  }
+  for (const [address, claim] of kept) {
+    allocator.apply({ op: 'keep', claim, addresses: [parseIP(address)] });
   }
 }
 
@@ -78,10 +103,18 @@ export function segmentFromRecord({ cidr, gateway, ...rest }: SegmentRecord): Se
   };
 }
 
-export function allocationToRecord({ owner, pod, addresses, at, boot }: Allocation): AllocationRecord {
-  return { owner, ...(pod && { pod }), addresses: addresses.map(formatIP), at, boot };
+export function allocationToRecord(allocation: Allocation): AllocationRecord {
+  const { owner, pod, addresses, claim, at, boot } = allocation;
+  return {
+    owner,
+    ...(pod && { pod }),
+    addresses: addresses.map(formatIP),
+    ...(claim !== undefined && { claim }),
+    at,
+    boot,
+  };
 }
 
-function allocationFromRecord({ owner, pod, addresses, at, boot }: AllocationRecord): Allocation {
-  return { owner, ...(pod && { pod }), addresses: addresses.map(parseIP), at, boot };
+function allocationFromRecord({ addresses, ...rest }: AllocationRecord): Allocation {
+  return { ...rest, addresses: addresses.map(parseIP) };
 }

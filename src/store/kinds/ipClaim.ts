@@ -4,12 +4,16 @@ import { conditions, defineKind, ip, type StoredObject, TOMBOLO_V1ALPHA1 } from 
 const body = object(
   {
     spec: object(
+      /** Who keeps it: what `Immutable` asks about. */
       { owner: object({ kind: text(), name: text() }, { uid: text() }) },
       {
+        /** Draw from this pool; where absent, from those that any other pod in its place would draw from. */
         pool: text(),
+        /** These addresses; where absent, those of the first pod, chosen by its node. */
         addresses: listOf(ip, { max: 2 }),
         /** As galaxy's users know it: released with the pod, with its owner, or never. */
         releasePolicy: oneOf('Pod', 'Immutable', 'Never'),
+        /** So long addresses that nobody holds are kept at most. */
         ttlSeconds: integer(0, 0x7fffffff),
       },
     ),
@@ -17,12 +21,25 @@ const body = object(
   {
     status: openObject(
       {},
-      { addresses: listOf(ip), node: text(), pod: text(), releasedAt: text(), conditions },
+      {
+        /** Set aside for the claim by the nodes whose segments they are of, or by the operator: nobody else gets them. */
+        addresses: listOf(ip),
+        /** Who holds them: whoever writes this, with compare-and-swap, has won. */
+        node: text(),
+        container: text(),
+        podUID: text(),
+        since: text(),
+        /** When the last holder let go. */
+        releasedAt: text(),
+        /** The container to which the node whose block this is lets packets through, where it is another node's. */
+        passedTo: text(),
+        conditions,
+      },
     ),
   },
 );
 
-/** Addresses that outlive a pod: whoever fits the owner gets them again. */
+/** Addresses that outlive a pod: named like the pod, they are given to whichever pod of this name comes. */
 export const ipClaim = defineKind({
   kind: 'IPClaim',
   apiVersion: TOMBOLO_V1ALPHA1,
@@ -32,6 +49,7 @@ export const ipClaim = defineKind({
   columns: [
     ['OWNER', ({ spec }) => `${spec.owner.kind}/${spec.owner.name}`],
     ['ADDRESSES', ({ spec, status }) => (status?.addresses ?? spec.addresses ?? []).join(',')],
+    ['NODE', ({ status }) => status?.node],
     ['POLICY', ({ spec }) => spec.releasePolicy ?? 'Pod'],
   ],
 });

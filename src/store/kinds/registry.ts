@@ -3,6 +3,7 @@ import { bgpConfiguration } from './bgpConfiguration.ts';
 import { bgpFilter } from './bgpFilter.ts';
 import { bgpPeer } from './bgpPeer.ts';
 import { endpointSlice } from './endpointSlice.ts';
+import { event } from './event.ts';
 import { ipamConfiguration } from './ipamConfiguration.ts';
 import { ipClaim } from './ipClaim.ts';
 import { ipPool } from './ipPool.ts';
@@ -14,6 +15,7 @@ import { node } from './node.ts';
 import { nodeNetwork } from './nodeNetwork.ts';
 import { pod } from './pod.ts';
 import { service } from './service.ts';
+import { statefulSet } from './statefulSet.ts';
 
 export const KINDS = {
   Node: node,
@@ -30,6 +32,8 @@ export const KINDS = {
   NodeNetwork: nodeNetwork,
   IPClaim: ipClaim,
   Lease: lease,
+  StatefulSet: statefulSet,
+  Event: event,
 } as const;
 
 export type Kind = keyof typeof KINDS;
