@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build lint format test test-unit test-kernel test-interop test-kubernetes bench demo demo-down clean dependencies
+.PHONY: build lint format test test-unit test-kernel test-interop test-racks test-kubernetes bench demo demo-down clean dependencies
 
 # Node reads this file at every start, which triples its start-up time; nothing here needs it after `npm ci`.
 NODE := env -u NODE_EXTRA_CA_CERTS node
@@ -43,8 +43,9 @@ RUN_TESTS = $(NODE) --import tsx --test --test-reporter=spec
 UNIT_TESTS = $(shell find src cni -name '*.test.ts' 2>/dev/null | sort)
 KERNEL_TESTS = $(shell find test/kernel -name '*.test.ts' 2>/dev/null | sort)
 INTEROP_TESTS = $(shell find test/interop -name '*.test.ts' 2>/dev/null | sort)
+RACK_TESTS = $(shell find test/racks -name '*.test.ts' 2>/dev/null | sort)
 
-test: lint build test-unit test-kernel test-interop
+test: lint build test-unit test-kernel test-interop test-racks
 
 test-unit: node_modules
 	@echo "make: unit and property tests"
@@ -60,6 +61,11 @@ test-interop: build
 	@scripts/install-dependencies.sh test
 	@echo "make: interoperation tests against FRR, BIRD and GoBGP"
 	@$(if $(INTEROP_TESTS),$(RUN_TESTS) --test-concurrency=1 $(INTEROP_TESTS),echo "make: there is none yet")
+
+test-racks: build
+	@scripts/install-dependencies.sh test
+	@echo "make: two racks of nodes between the switches of others"
+	@$(RUN_TESTS) --test-concurrency=1 $(RACK_TESTS)
 
 demo: build
 	@scripts/install-dependencies.sh demo

@@ -33,9 +33,12 @@ export class Lab {
   #switch: TestNamespace | undefined;
   #links = 0;
 
-  /** @param prefix Letters only, the test file's own. */
-  constructor(prefix: string) {
-    this.#namespaces = new TestNamespaces(prefix);
+  /**
+   * @param prefix Letters only, the test file's own.
+   * @param namespaces Where there are others beside the routers; gone with the lab, too.
+   */
+  constructor(prefix: string, namespaces = new TestNamespaces(prefix)) {
+    this.#namespaces = namespaces;
     this.#directory = mkdtempSync(join(tmpdir(), `tombolo-${prefix}-`));
     chmodSync(this.#directory, 0o755);
     process.on('exit', () => rmSync(this.#directory, { recursive: true, force: true }));

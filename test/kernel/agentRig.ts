@@ -13,6 +13,12 @@ export interface Reply {
   readonly body: string;
 }
 
+/** Where a node stands that is cabled already: its uplink is `up0`. */
+export interface Place {
+  readonly node: TestNamespace;
+  readonly leaf: TestNamespace;
+}
+
 /** One node: a namespace with an uplink towards a leaf, directories of its own, and the agent as it is built. */
 export class AgentRig {
   readonly node: TestNamespace;
@@ -25,31 +31,19 @@ export class AgentRig {
   readonly #config: Record<string, unknown>;
   #agent: ChildProcess | undefined;
 
-  constructor(namespaces: TestNamespaces, name: string, config: Record<string, unknown> = {}) {
+  /** @param place Where the node is to stand; a new one behind a leaf of its own where absent. */
+  constructor(
+    namespaces: TestNamespaces,
+    name: string,
+    config: Record<string, unknown> = {},
+    place: Place = standAlone(namespaces, name),
+  ) {
     this.#namespaces = namespaces;
     this.#name = name;
     this.directory = mkdtempSync(`/run/tbagent-${name}-`);
     this.bpfDir = `/sys/fs/bpf/tbagent-${process.pid}-${name}`;
-    this.node = namespaces.create(`${name}-node`);
-    this.leaf = namespaces.create(`${name}-leaf`);
-    this.node.run(
-      'ip',
-      'link',
-      'add',
-      'up0',
-      'type',
-      'veth',
-      'peer',
-      'name',
-      'down0',
-      'netns',
-      this.leaf.name,
-    );
-    this.leaf.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'down0');
-    this.leaf.run('ip', 'link', 'set', 'down0', 'up');
-    this.node.run('ip', 'address', 'add', '192.0.2.2/24', 'dev', 'up0');
-    this.node.run('ip', 'link', 'set', 'up0', 'up');
-    this.node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.1');
+    this.node = place.node;
+    this.leaf = place.leaf;
     this.#config = {
       nodeName: name,
       runDir: join(this.directory, 'run'),
@@ -186,6 +180,17 @@ export class AgentRig {
       asked.end(body);
     });
   }
+}
+
+function standAlone(namespaces: TestNamespaces, name: string): Place {
+  const [node, leaf] = [namespaces.create(`${name}-node`), namespaces.create(`${name}-leaf`)];
+  node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'down0', 'netns', leaf.name);
+  leaf.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'down0');
+  leaf.run('ip', 'link', 'set', 'down0', 'up');
+  node.run('ip', 'address', 'add', '192.0.2.2/24', 'dev', 'up0');
+  node.run('ip', 'link', 'set', 'up0', 'up');
+  node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.1');
+  return { node, leaf };
 }
 
 export function serviceYaml(name: string, address: string, port = 80): string {

@@ -1,0 +1,43 @@
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TestNamespace } from '../kernel/namespaces.ts';
+
+const LIMIT = 2000;
+/** The kernel hands captured packets over in blocks. */
+const SETTLE_MS = 300;
+
+/** What passes a device, as tcpdump prints it: one line for each packet, link level first. */
+export class Capture {
+  readonly #child: ChildProcess;
+  #text = '';
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.#text += text;
+    });
+  }
+
+  /**
+   * Captures from here on.
+   *
+   * @param filter As in pcap-filter(7).
+   */
+  static async start(namespace: TestNamespace, device: string, filter: string): Promise<Capture> {
+    const words = ['-n', '-e', '-l', '-t', '--immediate-mode', '-c', String(LIMIT), '-i', device, filter];
+    const child = namespace.start('tcpdump', words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const capture = new Capture(child);
+    if (child.stderr) for await (const text of child.stderr) if (String(text).includes('listening on')) break;
+    return capture;
+  }
+
+  /** Ends it. @returns A line for each packet. */
+  async stop(): Promise<string[]> {
+    await sleep(SETTLE_MS);
+    const ended = once(this.#child, 'close');
+    this.#child.kill('SIGINT');
+    await ended;
+    return this.#text.split('\n').filter((line) => line !== '');
+  }
+}

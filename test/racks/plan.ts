@@ -1,0 +1,52 @@
+/** The addresses and AS numbers of the two racks, as a network engineer would draw them on a board. */
+
+export interface RackPlan {
+  readonly name: string;
+  readonly number: number;
+  /** Of the leaf and of its nodes: iBGP between them, eBGP to the spine. */
+  readonly asn: number;
+  /** The rack's LAN without the last number; the leaf is 1, nodes are 11 and up. */
+  readonly lan: string;
+  /** What the rack's nodes get their segments from. */
+  readonly pool: string;
+  /** The two ends of the link between spine and leaf. */
+  readonly uplink: { readonly spine: string; readonly leaf: string };
+}
+
+export const SPINE_ASN = 65000;
+/** Where a client stands that knows nothing of the cluster. */
+export const OUTSIDE = { lan: '10.220.250.0/24', spine: '10.220.250.1', client: '10.220.250.10' };
+/** Service addresses that the outside may know. */
+export const VIPS = '10.222.0.0/24';
+/** What no service address lies in. */
+export const CLUSTER_IPS = '10.223.0.0/24';
+/** Both pools. */
+export const PODS = '10.221.0.0/19';
+
+export const RACKS: readonly [RackPlan, RackPlan] = [
+  {
+    name: 'a',
+    number: 1,
+    asn: 65101,
+    lan: '10.220.1',
+    pool: '10.221.0.0/20',
+    uplink: { spine: '10.220.101.0', leaf: '10.220.101.1' },
+  },
+  {
+    name: 'b',
+    number: 2,
+    asn: 65102,
+    lan: '10.220.2',
+    pool: '10.221.16.0/20',
+    uplink: { spine: '10.220.102.0', leaf: '10.220.102.1' },
+  },
+];
+
+export function leafAddress({ lan }: RackPlan): string {
+  return `${lan}.1`;
+}
+
+/** @param number 1 for the rack's first node. */
+export function nodeAddress({ lan }: RackPlan, number: number): string {
+  return `${lan}.${10 + number}`;
+}

@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { eventually, Lab } from '../interop/rig.ts';
+import { AgentRig } from '../kernel/agentRig.ts';
+import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { TestOperator } from '../kernel/operatorRig.ts';
+import { buildFabric, type Fabric, type Leaf, nextHopsOf, plugIn } from './fabric.ts';
+import { RACKS, VIPS } from './plan.ts';
+import type { LeafWishes, Make } from './routers.ts';
+
+export type NodeName = 'a1' | 'a2' | 'b1' | 'b2';
+export const NODES: readonly NodeName[] = ['a1', 'a2', 'b1', 'b2'];
+
+/** A server in a rack: a namespace with an uplink, and the agent in it. */
+export interface RackNode {
+  readonly name: NodeName;
+  readonly address: string;
+  readonly leaf: Leaf;
+  readonly namespace: TestNamespace;
+  readonly rig: AgentRig;
+}
+
+export interface Pod {
+  readonly node: RackNode;
+  readonly namespace: TestNamespace;
+  readonly address: string;
+}
+
+export interface WorldWishes {
+  /** Whose daemons are the switches; FRR where absent. */
+  readonly make?: Make;
+  readonly leaf?: LeafWishes;
+  /** More keys of an agent's configuration. */
+  readonly config?: (node: NodeName) => Record<string, unknown>;
+  /** Keys of the pools' specification. */
+  readonly pools?: Record<string, unknown>;
+}
+
+/**
+ * Two racks of two nodes: real switches' daemons, the agent as it is built on each node, one operator, and a store they
+ * share. All of it is gone when the process ends, however it ends.
+ */
+export class World {
+  readonly fabric: Fabric;
+  readonly nodes: Readonly<Record<NodeName, RackNode>>;
+  readonly #lab: Lab;
+  readonly #namespaces: TestNamespaces;
+  readonly #directory: string;
+  #operator: TestOperator | undefined;
+
+  /** Cables it, with nothing at work but the switches. */
+  constructor(prefix: string, wishes: WorldWishes = {}) {
+    this.#namespaces = new TestNamespaces(prefix);
+    this.#lab = new Lab(prefix, this.#namespaces);
+    this.#directory = mkdtempSync(`/run/${prefix}-`);
+    process.on('exit', () => rmSync(this.#directory, { recursive: true, force: true }));
+    this.fabric = buildFabric(this.#lab, wishes.make ?? 'frr', wishes.leaf);
+    const nodes = NODES.map((name) => [name, this.#cable(name, wishes)] as const);
+    this.nodes = Object.fromEntries(nodes) as Record<NodeName, RackNode>;
+    this.#writeCluster(wishes);
+  }
+
+  /** A world at work: every node has a segment, and a session with its leaf. */
+  static async start(prefix: string, wishes: WorldWishes = {}): Promise<World> {
+    const world = new World(prefix, wishes);
+    try {
+      world.#operator = await TestOperator.start(world.store);
+      await Promise.all(NODES.map((name) => world.nodes[name].rig.start()));
+      await world.settled();
+      return world;
+    } catch (error) {
+      await world.close();
+      throw error;
+    }
+  }
+
+  get store(): string {
+    return join(this.#directory, 'store');
+  }
+
+  /** Waits until every node's segments are routes everywhere. */
+  async settled(): Promise<void> {
+    for (const name of NODES)
+      await eventually(`a segment of ${name}`, () => this.segments(name).then((all) => all.length > 0));
+    for (const name of NODES) await this.announced(name);
+  }
+
+  /** The segments a node gives addresses from. */
+  async segments(name: NodeName): Promise<string[]> {
+    const { segments }: { segments: { cidr: string; state: string }[] } =
+      await this.nodes[name].rig.json('/v1/ipam');
+    return segments.filter(({ state }) => state === 'active').map(({ cidr }) => cidr);
+  }
+
+  /** Waits until a node's segments have come to the spine and to every other node that is at work. */
+  async announced(name: NodeName): Promise<void> {
+    const { spine } = this.fabric;
+    const others = NODES.filter((other) => other !== name && this.nodes[other].rig.pid !== 0);
+    for (const segment of await this.segments(name)) {
+      const places = [spine.router.namespace, ...others.map((other) => this.nodes[other].namespace)];
+      const know = () => places.every((place) => nextHopsOf(place, segment).length > 0);
+      await eventually(`a route to ${segment} of ${name} everywhere`, know, 30_000);
+    }
+  }
+
+  /** A pod on a node. */
+  async pod(on: NodeName, name: string): Promise<Pod> {
+    const node = this.nodes[on];
+    return { node, ...(await node.rig.pod(name)) };
+  }
+
+  /** Writes an object into the store, as `kubectl apply` would. */
+  write(object: StoreObject): void {
+    const { kind, metadata } = object;
+    const file = join(this.store, kind, metadata.namespace ?? '', `${metadata.name}.yaml`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(`${file}.new`, JSON.stringify(object));
+    renameSync(`${file}.new`, file);
+  }
+
+  async close(): Promise<void> {
+    await this.#operator?.end('SIGKILL');
+    await Promise.all(Object.values(this.nodes).map(({ rig }) => rig.remove()));
+    await this.#lab.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  #cable(name: NodeName, wishes: WorldWishes): RackNode {
+    const leaf = this.fabric.leaves.find(({ rack }) => name.startsWith(rack.name));
+    assert.ok(leaf);
+    const namespace = this.#namespaces.create(name);
+    const address = plugIn(leaf, namespace, Number(name.slice(1)));
+    const config = {
+      store: `directory:${this.store}`,
+      segments: [],
+      bgp: '0.0.0.0:179',
+      ...wishes.config?.(name),
+    };
+    const rig = new AgentRig(this.#namespaces, name, config, {
+      node: namespace,
+      leaf: leaf.router.namespace,
+    });
+    return { name, address, leaf, namespace, rig };
+  }
+
+  /** What an administrator writes: nodes with their rack and leaf, a pool for each rack, BGP without a mesh. */
+  #writeCluster({ pools = {} }: WorldWishes): void {
+    const apiVersion = 'network.tombolo.dev/v1alpha1';
+    for (const { name, pool, asn } of RACKS) {
+      const metadata = { name: `pods-${name}` };
+      const spec = { cidr: pool, nodeSelector: `rack == '${name}'`, blockSize: 26, ...pools };
+      this.write({ apiVersion, kind: 'IPPool', metadata, spec });
+      for (const { name: node, leaf } of Object.values(this.nodes)) {
+        if (leaf.rack.name !== name) continue;
+        const labels = { rack: name, 'infra.tce.io/as': String(asn) };
+        const annotations = { 'projectcalico.org/ASNumber': String(asn) };
+        this.write({ apiVersion: 'v1', kind: 'Node', metadata: { name: node, labels, annotations } });
+      }
+    }
+    this.write({
+      apiVersion,
+      kind: 'BGPConfiguration',
+      metadata: { name: 'default' },
+      spec: { nodeToNodeMeshEnabled: false, serviceLoadBalancerIPs: [{ cidr: VIPS }] },
+    });
+  }
+}
+
+export interface StoreObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string } & Record<string, unknown>;
+  readonly [key: string]: unknown;
+}
