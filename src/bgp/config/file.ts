@@ -25,6 +25,7 @@ import { parseCommunity } from '../policy/community.ts';
 import type { Filter } from '../policy/filter.ts';
 import type { PeerPolicy } from '../policy/policy.ts';
 import type { LocalRoute } from '../rib/localRoute.ts';
+import { PREFIX_LIMIT } from '../rib/nlriKeys.ts';
 import { parseFamily } from '../wire/family.ts';
 import { filterFrom } from './filter.ts';
 import {
@@ -114,6 +115,7 @@ const schema = object(
     /** By name, each as the spec of a BGPFilter. */
     filters: mapOf(filterAlone()),
     draining: boolean(),
+    capacity: integer(1, PREFIX_LIMIT - 1),
     deferralTime: seconds,
   },
 );
@@ -157,6 +159,7 @@ function build(raw: Raw): RouterConfig {
     neighbours: (raw.neighbours ?? []).map((one) => neighbourFrom(one, complete(one))),
     ranges: (raw.ranges ?? []).map((one) => rangeFrom(one, complete(one))),
     originate: (raw.networks ?? []).map(networkFrom),
+    ...(raw.capacity !== undefined && { capacity: raw.capacity }),
     ...(raw.exportRanges && { exportRanges: raw.exportRanges.map(parsePrefix) }),
     ...(raw.kernel && { kernel: kernelFrom(raw.kernel) }),
     draining: raw.draining ?? false,

@@ -21,8 +21,10 @@ export interface RouterConfig {
   readonly exportRanges?: readonly Prefix[];
   /** Says GRACEFUL_SHUTDOWN (RFC 8326) to everybody: traffic is to move elsewhere before sessions end. */
   readonly draining: boolean;
-  /** Routes go into the kernel under these rules; absent: into none. Cannot be switched on or off while running. */
+  /** Routes go into the kernel under these rules; absent: into none, and those of ours that are there go. */
   readonly kernel?: KernelConfig;
+  /** The most prefixes of one family that are kept; whoever brings more loses its session. Read at the start only. */
+  readonly capacity?: number;
   /** Seconds a restarted speaker waits at most for its peers' End-of-RIB before it announces anything. */
   readonly deferralTime: number;
 }

@@ -56,6 +56,8 @@ export class AdjRibIn {
     const accepted = this.#entrance.accept(table, destination, received);
     let path = table.findPath(destination, this.#peer, pathId);
     if (path === 0) {
+      // Even if there is no room for the path: a destination without any is found and freed that way.
+      table.dirty.add(destination);
       path = table.addPath(destination, this.#peer, pathId);
       this.received++;
     } else if (

@@ -123,7 +123,7 @@ export class AttributeStore {
    * The set whose bytes are the first `block + nextHop + nlri` ones of `bytes`, kept from now on until
    * released or collected.
    *
-   * @throws {RangeError} If there are more distinct sets than the store holds.
+   * @throws {FullError} If there are more distinct sets than the store holds.
    */
   intern(bytes: Uint8Array, block: number, nextHop: number, nlri: number): number {
     const length = block + nextHop + nlri;

@@ -1,3 +1,5 @@
+import { FullError } from './full.ts';
+
 /** ES2024, in Node since 20; TypeScript's ES2023 library does not know it. */
 interface ResizableArrayBuffer extends ArrayBuffer {
   resize(byteLength: number): void;
@@ -43,12 +45,12 @@ export class Columns {
   /**
    * Makes room for rows 0 to `row`.
    *
-   * @throws {RangeError} If the table is full.
+   * @throws {FullError}
    */
   reach(row: number): void {
     if (row < this.#capacity) return;
     if (row >= this.#limit) {
-      throw new RangeError(`Cannot add to the ${this.#what}: the table is full (value ${this.#limit})`);
+      throw new FullError(`Cannot add to the ${this.#what}: the table is full (value ${this.#limit})`);
     }
     this.#capacity = Math.min(this.#limit, Math.max(row + 1, 2 * this.#capacity));
     for (const { buffer, width } of this.#buffers) buffer.resize(this.#capacity * width);

@@ -54,7 +54,7 @@ export class FamilyRib {
   /** `gone` hears of peers that have no routes left. */
   constructor(family: AfiSafi, parts: RibParts, gone: (peer: number) => void) {
     this.#parts = parts;
-    this.table = new RouteTable(family, parts.store, parts.seed);
+    this.table = new RouteTable(family, parts.store, parts.seed, parts.capacity);
     this.#sweep = new Sweep(this.table, (peer) => {
       const routes = this.incoming.get(peer);
       routes?.settled();

@@ -76,11 +76,14 @@ export function eachAttribute(
 export class AttributeBlock {
   readonly bytes = new Uint8Array(0x20000);
   length = 0;
+  /** An attribute did not fit into a length of two bytes, and was left out. */
+  overflowed = false;
   #lastType = 0;
   #sorted = true;
 
   clear(): this {
     this.length = 0;
+    this.overflowed = false;
     this.#lastType = 0;
     this.#sorted = true;
     return this;
@@ -88,6 +91,10 @@ export class AttributeBlock {
 
   put(type: number, flags: number, from: Uint8Array, start = 0, end = from.length): void {
     const length = end - start;
+    if (length > 0xffff) {
+      this.overflowed = true;
+      return;
+    }
     this.#header(type, flags, length);
     const to = this.length;
     for (let at = 0; at < length; at++) this.bytes[to + at] = from[start + at] as number;
@@ -113,6 +120,7 @@ export class AttributeBlock {
   /** Brings the attributes into ascending order (RFC 4271 §5); of two of a type the first is kept. */
   sort(): this {
     if (this.#sorted) return this;
+    const { overflowed } = this;
     const bytes = this.bytes.slice(0, this.length);
     const parts: { type: number; flags: number; start: number; end: number }[] = [];
     eachAttribute(bytes, 0, bytes.length, (type, flags, start, end) => {
@@ -120,6 +128,7 @@ export class AttributeBlock {
     });
     parts.sort((a, b) => a.type - b.type);
     this.clear();
+    this.overflowed = overflowed;
     for (const { type, flags, start, end } of parts) this.put(type, flags, bytes, start, end);
     return this;
   }

@@ -77,7 +77,7 @@ export interface RibSession {
   /**
    * Takes an UPDATE's routes. Nothing of `message` is kept.
    *
-   * @throws {RangeError} If a table is full: a NOTIFICATION Cease, Out of Resources, is the answer.
+   * @throws {FullError} A NOTIFICATION Cease, Out of Resources, is the answer; what was read so far stays until then.
    */
   update(update: UpdateRoutes): void;
   /** End-of-RIB: what is still stale goes. */

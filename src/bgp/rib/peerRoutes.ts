@@ -95,6 +95,15 @@ export class PeerRoutes {
     return this.#session(this.#outlet);
   }
 
+  /** What decides about routes on their way in has changed. */
+  reimport(): void {
+    if (this.#peer === undefined) return;
+    for (const { routes, rib } of this.#families.values()) {
+      routes.reimport(new Importer(this.#around.parts, this.#peer));
+      rib.tidy(this.#number, routes);
+    }
+  }
+
   forget(): void {
     for (const [family, routes] of this.#routes) this.#expire(family, routes);
   }
@@ -144,14 +153,21 @@ export class PeerRoutes {
   #update(update: UpdateRoutes): void {
     for (const range of update.withdrawn) {
       const state = this.#families.get(range.family);
-      if (state) this.#eachNlri(update.message, range, state, (pathId) => state.routes.withdraw(pathId));
+      if (state) this.#withdraw(update.message, range, state);
     }
     if (update.announced.length === 0) return;
     this.#reader?.read(update);
+    const { overflowed } = this.#around.readBlock;
     for (const range of update.announced) {
       const state = this.#families.get(range.family);
-      if (state) this.#announce(update.message, range, state);
+      if (state === undefined) continue;
+      if (overflowed) this.#withdraw(update.message, range, state);
+      else this.#announce(update.message, range, state);
     }
+  }
+
+  #withdraw(message: Uint8Array, range: NlriRange, state: FamilyState): void {
+    this.#eachNlri(message, range, state, (pathId) => state.routes.withdraw(pathId));
   }
 
   #announce(message: Uint8Array, range: AnnouncedRange, state: FamilyState): void {
@@ -232,9 +248,8 @@ export class PeerRoutes {
     const peer = { ...this.#peer, policy };
     this.#peer = peer;
     this.#around.parts.peers.set(peer);
+    this.reimport();
     for (const state of this.#families.values()) {
-      state.routes.reimport(new Importer(this.#around.parts, peer));
-      state.rib.tidy(this.#number, state.routes);
       this.#regroup(peer, state, this.#outlet);
       this.#checkLimit(state);
     }

@@ -1,4 +1,5 @@
 import { bytesOf } from '../../address/ip.ts';
+import { FullError } from './full.ts';
 import type { RibPeer } from './peer.ts';
 
 /** The number of the node's own routes' peer. */
@@ -18,7 +19,7 @@ export class Peers {
   set(peer: RibPeer): number {
     const number = this.#byName.get(peer.name) ?? this.#free.pop() ?? this.#peers.length;
     if (number >= PEER_LIMIT) {
-      throw new RangeError(`Cannot add peer ${peer.name}: there are too many (value ${PEER_LIMIT})`);
+      throw new FullError(`Cannot add peer ${peer.name}: there are too many (value ${PEER_LIMIT})`);
     }
     this.#byName.set(peer.name, number);
     this.#peers[number] = peer;

@@ -1,5 +1,6 @@
 import { type AttributeEdit, applyEdits } from './attributeEdit.ts';
 import type { AttributeStore } from './attributeStore.ts';
+import { FullError } from './full.ts';
 import type { AttributeBlock } from './pathAttributes.ts';
 
 export interface Rewriting {
@@ -10,7 +11,10 @@ export interface Rewriting {
   readonly nextHop?: Uint8Array;
 }
 
-/** The set of attributes that `id` becomes; `scratch` takes it on the way. Not yet held. */
+/**
+ * The set of attributes that `id` becomes; `scratch` takes it on the way. Not yet held. 0 where there is none: an
+ * attribute has outgrown its length, or the store is full.
+ */
 export function rewrite(
   store: AttributeStore,
   scratch: AttributeBlock,
@@ -22,5 +26,11 @@ export function rewrite(
   const nlri = store.nlri(id);
   scratch.bytes.set(nextHop, scratch.length);
   scratch.bytes.set(nlri, scratch.length + nextHop.length);
-  return store.intern(scratch.bytes, scratch.length, nextHop.length, nlri.length);
+  if (scratch.overflowed) return 0;
+  try {
+    return store.intern(scratch.bytes, scratch.length, nextHop.length, nlri.length);
+  } catch (error) {
+    if (error instanceof FullError) return 0;
+    throw error;
+  }
 }

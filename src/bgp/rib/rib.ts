@@ -11,16 +11,16 @@ import { FamilyRib, type Observer } from './familyRib.ts';
 import { OPEN_ENTRANCE } from './importer.ts';
 import { type LocalRoute, writeLocalRoute } from './localRoute.ts';
 import { UNREACHABLE } from './nextHops.ts';
-import { IPv4Keys, IPv6Keys } from './nlriKeys.ts';
+import { IPv4Keys, IPv6Keys, PREFIX_LIMIT } from './nlriKeys.ts';
 import { AttributeBlock } from './pathAttributes.ts';
 import type { PeerSink, RibPeer, RibSession } from './peer.ts';
 import { PeerRoutes } from './peerRoutes.ts';
 import { LOCAL, Peers } from './peers.ts';
-import type { RibParts } from './ribParts.ts';
+import type { RibParts, RouterIdentity } from './ribParts.ts';
 import { RouteView } from './routeView.ts';
 
 /** Milliseconds of work in one turn of the event loop. */
-const BUDGET = 4;
+const BUDGET = 3;
 
 /** Time and turns, handed in: the RIB itself knows no clock. Milliseconds. */
 export interface Clock {
@@ -40,6 +40,8 @@ export interface RibOptions {
   readonly decision?: Partial<DecisionOptions>;
   /** A secret of 32 bits, so that no peer can choose routes that are slow to find. @default random */
   readonly seed?: number;
+  /** The most prefixes of one family; the peer that comes with one more loses its session. @default 16 million */
+  readonly capacity?: number;
 }
 
 export const DEFAULT_DECISION: DecisionOptions = {
@@ -62,6 +64,7 @@ export class Rib {
 
   constructor(options: RibOptions) {
     const { clock, identifier, clusterId = identifier, decision, seed = randomInt(2 ** 32) } = options;
+    const { capacity = PREFIX_LIMIT } = options;
     this.#clock = clock;
     const store = new AttributeStore(seed);
     const peers = new Peers();
@@ -73,6 +76,7 @@ export class Rib {
       view: new RouteView(store),
       scratch: new AttributeBlock(),
       seed,
+      capacity,
       now: () => clock.now(),
     };
   }
@@ -127,6 +131,13 @@ export class Rib {
   release(): void {
     this.#held = false;
     this.#wake();
+  }
+
+  /** The router is another one from now on: loops are looked for anew, and what is reflected carries the new numbers. */
+  identify(router: RouterIdentity): void {
+    this.parts.state.router = router;
+    for (const peer of this.#peers.values()) peer.reimport();
+    this.#reconsider();
   }
 
   /** Only prefixes within these ranges leave, whatever filters say; `undefined` lifts the guard, for a leaf or a lab. */

@@ -6,13 +6,15 @@ import type { Peers } from './peers.ts';
 import type { RouteView } from './routeView.ts';
 
 export interface RouterIdentity {
+  /** The BGP identifier. */
   readonly identifier: number;
+  /** RFC 4456 §7. */
   readonly clusterId: number;
 }
 
 /** What applies to everything that leaves. */
 export interface ExportState {
-  readonly router: RouterIdentity;
+  router: RouterIdentity;
   guard: ExportGuard | undefined;
   /** The node is about to go (RFC 8326). */
   draining: boolean;
@@ -30,5 +32,7 @@ export interface RibParts {
   readonly scratch: AttributeBlock;
   /** A secret number behind all hashing of what peers send. */
   readonly seed: number;
+  /** The most prefixes of one family. */
+  readonly capacity: number;
   readonly now: () => number;
 }

@@ -2,6 +2,7 @@ import type { AfiSafi } from '../wire/family.ts';
 import type { AttributeStore } from './attributeStore.ts';
 import { Bits } from './bits.ts';
 import { Columns } from './columns.ts';
+import { FullError } from './full.ts';
 import { HashIndex } from './hashIndex.ts';
 import { keysOf, type NlriKeys, PREFIX_LIMIT } from './nlriKeys.ts';
 
@@ -23,11 +24,11 @@ export class RouteTable {
   readonly #attributes: AttributeStore;
   readonly #index: HashIndex;
 
-  readonly #destinations = new Columns('destinations', PREFIX_LIMIT);
+  readonly #destinations: Columns;
   /** First path of a destination. */
-  readonly first = this.#destinations.u32();
+  readonly first: Uint32Array;
   /** The highest path ordinal that a destination ever had. */
-  readonly topOrdinal = this.#destinations.u16();
+  readonly topOrdinal: Uint16Array;
   readonly #freeDestinations: number[] = [];
   #destinationEnd = 1;
 
@@ -54,7 +55,11 @@ export class RouteTable {
   /** Destinations that lost their last path; freed once no update group remembers them. */
   readonly empty = new Bits(PREFIX_LIMIT);
 
-  constructor(family: AfiSafi, attributes: AttributeStore, seed: number) {
+  /** @param capacity The most destinations. */
+  constructor(family: AfiSafi, attributes: AttributeStore, seed: number, capacity: number) {
+    this.#destinations = new Columns('destinations', Math.min(capacity + 1, PREFIX_LIMIT));
+    this.first = this.#destinations.u32();
+    this.topOrdinal = this.#destinations.u16();
     this.family = family;
     this.keys = keysOf(family, seed);
     this.#attributes = attributes;
@@ -180,7 +185,7 @@ export class RouteTable {
     let count = 0;
     for (let path = this.first[destination] as number; path !== 0; path = this.next[path] as number) count++;
     if (count === top) {
-      if (top === 0xffff) throw new RangeError('Cannot add path: the destination has too many (value 65535)');
+      if (top === 0xffff) throw new FullError('Cannot add path: the destination has too many (value 65535)');
       return top + 1;
     }
     const used = new Uint8Array(top + 1);

@@ -4,6 +4,9 @@ import type { RouteTable } from './routeTable.ts';
 import { type EncoderOptions, UpdateEncoder } from './updateEncoder.ts';
 import type { Chunk } from './updateLog.ts';
 
+/** A destination may come with 65,535 paths, and a portion has many destinations. */
+const ENOUGH = 1 << 16;
+
 /**
  * Changes collected by the attributes they go out under, so that the routes of one set share messages. Changes
  * of a bucket are a linked list through arrays; buckets come in the order in which they were first used.
@@ -33,6 +36,11 @@ export class UpdateBatch {
 
   get isEmpty(): boolean {
     return this.#end === 1;
+  }
+
+  /** Enough for one portion of work. */
+  get isFull(): boolean {
+    return this.#end > ENOUGH;
   }
 
   clear(): void {

@@ -1,4 +1,4 @@
-import { networkInterfaces } from 'node:os';
+import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { type IP, type IPv4, type IPv6, isIPv4, parseIPv4, parseIPv6 } from '../../address/ip.ts';
 
 /** The device a session goes through, and its addresses that peers may use as next hops. */
@@ -8,9 +8,29 @@ export interface Link {
   readonly ipv6?: IPv6;
 }
 
-/** The device that carries `address`, in the network namespace of this thread. */
+let known: NodeJS.Dict<NetworkInterfaceInfo[]> | undefined;
+
+/**
+ * The addresses of all devices in the network namespace of this thread. The kernel is asked once per turn of the event
+ * loop: when thousands of peers come at once each wants to know.
+ */
+function interfaces(): NodeJS.Dict<NetworkInterfaceInfo[]> {
+  if (known !== undefined) return known;
+  known = networkInterfaces();
+  setImmediate(() => {
+    known = undefined;
+  });
+  return known;
+}
+
+/** The number of a device, as accept(2) tells it for link-local peers. */
+export function scopeOf(device: string): number | undefined {
+  return interfaces()[device]?.find((one) => one.family === 'IPv6')?.scopeid;
+}
+
+/** The device that carries `address`. */
 export function linkOf(address: IP): Link {
-  for (const [device, entries = []] of Object.entries(networkInterfaces())) {
+  for (const [device, entries = []] of Object.entries(interfaces())) {
     const mine = entries.map(({ address: text, family }) =>
       family === 'IPv4' ? parseIPv4(text) : parseIPv6(text.replace(/%.*$/, '')),
     );

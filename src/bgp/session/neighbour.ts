@@ -13,6 +13,7 @@ import {
   peerDeadline,
   stepPeer,
 } from '../fsm/peer.ts';
+import { FullError } from '../rib/full.ts';
 import type { Clock, Rib } from '../rib/rib.ts';
 import type { MessageError } from '../wire/error.ts';
 import { type AfiSafi, familyName } from '../wire/family.ts';
@@ -59,8 +60,8 @@ export type NeighbourEvent =
   /** The neighbour's last connection is gone. */
   | { readonly type: 'idle'; readonly neighbour: string };
 
-/** A neighbour stays away this long, in ms, after it has sent too many prefixes. */
-const PREFIX_LIMIT_PAUSE = 60_000;
+/** A neighbour stays away this long, in ms, after it has sent more than it may, or than there is room for. */
+const EXCESS_PAUSE = 60_000;
 
 /** One connection as the neighbour sees it. */
 interface Link {
@@ -277,7 +278,7 @@ export class Neighbour {
       const notification = decodeNotification(message);
       this.#feed({ type: 'on', id, event: { type: 'notification', notification } });
     } else if (this.session?.id !== id) this.#feed({ type: 'on', id, event: { type: 'update' } });
-    else if (type === 'UPDATE') this.session.update(message);
+    else if (type === 'UPDATE') this.#withinRoom(() => this.session?.update(message));
     else this.session.routeRefresh(message);
   }
 
@@ -303,15 +304,18 @@ export class Neighbour {
     this.since = clock.now();
     this.counters.established++;
     link.transport.maxMessageSize = link.agreement.maxMessageSize;
-    this.session = new Session(id, this.config, link.agreement, link.transport, {
-      rib,
-      log,
-      now: () => clock.now(),
-      counters: this.counters,
-      limit: (family, count, mark) => this.#prefixLimit(family, count, mark),
-      endOfRib: (family) => this.#around.report({ type: 'endOfRib', neighbour: this.config.name, family }),
+    const { agreement, transport } = link;
+    this.#withinRoom(() => {
+      this.session = new Session(id, this.config, agreement, transport, {
+        rib,
+        log,
+        now: () => clock.now(),
+        counters: this.counters,
+        limit: (family, count, mark) => this.#prefixLimit(family, count, mark),
+        endOfRib: (family) => this.#around.report({ type: 'endOfRib', neighbour: this.config.name, family }),
+      });
     });
-    this.#around.report({ type: 'established', neighbour: this.config.name, agreement: link.agreement });
+    this.#around.report({ type: 'established', neighbour: this.config.name, agreement });
   }
 
   #down(id: number, reason: DownReason, wasEstablished: boolean): void {
@@ -333,14 +337,29 @@ export class Neighbour {
     const { name, prefixLimitAction } = this.config;
     this.#around.report({ type: 'prefixLimit', neighbour: name, family, count, mark });
     if (mark === 'warning' || prefixLimitAction === 'warn') return;
-    this.#detail = `${count} prefixes of ${familyName(family)} are more than allowed`;
     // RFC 4486 §4: AFI, SAFI and the limit.
     const data = Buffer.alloc(7);
     data.writeUInt16BE(family >> 8, 0);
     data.writeUInt8(family & 255, 2);
     data.writeUInt32BE(this.config.policy.prefixLimit?.limit ?? 0, 3);
-    const notification = { ...cease(CEASE_SUBCODE.maximumPrefixes), data };
-    this.#feed({ type: 'reset', notification: this.#final(notification), pause: PREFIX_LIMIT_PAUSE });
+    const detail = `${count} prefixes of ${familyName(family)} are more than allowed`;
+    this.#sendAway({ ...cease(CEASE_SUBCODE.maximumPrefixes), data }, detail);
+  }
+
+  /** Does what a peer has asked for; if a table of ours is full, that peer's session pays for it and no other. */
+  #withinRoom(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof FullError)) throw error;
+      this.#around.log.error('out of resources', { neighbour: this.config.name, error });
+      this.#sendAway(cease(CEASE_SUBCODE.outOfResources), error.message);
+    }
+  }
+
+  #sendAway(notification: Notification, detail: string): void {
+    this.#detail = detail;
+    this.#feed({ type: 'reset', notification: this.#final(notification), pause: EXCESS_PAUSE });
   }
 
   /** A NOTIFICATION after which the peer must not wait for us, whatever was agreed about restarts (RFC 8538). */

@@ -42,7 +42,10 @@ export class Transport {
   readonly #reader = new MessageReader();
   readonly #outbox: Outbox;
   readonly #events: TransportEvents;
+  /** Bytes come and go. */
   #open = true;
+  /** By us: the neighbour wants to hear no more. */
+  #closed = false;
   /** Reading waits for its turn. */
   #waiting = false;
 
@@ -116,6 +119,7 @@ export class Transport {
 
   /** `flush` lets out what is being written; `abort` resets. No event follows. */
   close(how: 'flush' | 'abort'): void {
+    this.#closed = true;
     if (!this.#open) return;
     this.#open = false;
     if (how === 'abort' || this.#socket.connecting) {
@@ -196,11 +200,14 @@ export class Transport {
     this.#socket.uncork();
   }
 
+  /** Thousands of peers may go in the same moment: their routes go in turns like messages. */
   #lost(reason: string): void {
     if (!this.#open) return;
     this.#open = false;
     this.#socket.destroy();
-    this.#events.closed(reason);
+    const tell = () => !this.#closed && this.#events.closed(reason);
+    if (this.#turns.over) this.#turns.later(tell);
+    else tell();
   }
 }
 

@@ -29,12 +29,19 @@ export interface RunningSpeaker {
  *
  * @throws {Error} If the kernel refuses a socket or the memory of the last run cannot be written.
  */
-export function startSpeaker(config: RouterConfig, { log, state, report }: SpeakerParts): RunningSpeaker {
+export function startSpeaker(first: RouterConfig, { log, state, report }: SpeakerParts): RunningSpeaker {
   const marker = state === undefined ? undefined : new RestartMarker(state);
   const earlier = marker?.claim() ?? { restarting: false, sameBoot: false };
-  const { routerId: identifier, clusterId } = config;
-  const rib = new Rib({ clock: processClock, identifier, ...(clusterId !== undefined && { clusterId }) });
-  const kernel = config.kernel && new KernelRoutes(config, config.kernel, rib, processClock, log);
+  const { routerId: identifier, clusterId, capacity } = first;
+  const rib = new Rib({
+    clock: processClock,
+    identifier,
+    ...(clusterId !== undefined && { clusterId }),
+    ...(capacity !== undefined && { capacity }),
+  });
+  const openKernel = (config: RouterConfig) =>
+    config.kernel && new KernelRoutes(config, config.kernel, rib, processClock, log);
+  let kernel = openKernel(first);
   const restarting = earlier.restarting || (kernel?.preserved.size ?? 0) > 0;
   let converged = !restarting;
   if (converged) kernel?.fib.converged();
@@ -43,12 +50,9 @@ export function startSpeaker(config: RouterConfig, { log, state, report }: Speak
    * Until convergence, what the kernel has kept; afterwards everything, for then the kernel has it. Who forwards nothing
    * itself loses nothing by a restart, unless the machine was down with it.
    */
-  const preserved = (): ReadonlySet<AfiSafi> => {
-    const families = [...config.neighbours, ...config.ranges].flatMap((one) => one.families);
-    if (converged || (kernel === undefined && earlier.sameBoot))
-      return new Set(families.map((one) => one.family));
-    return kernel?.preserved ?? new Set();
-  };
+  const preserved = (): ReadonlySet<AfiSafi> =>
+    converged || (kernel === undefined && earlier.sameBoot) ? spoken : (kernel?.preserved ?? new Set());
+  let spoken = familiesOf(first);
 
   const speaker = new Speaker({
     clock: processClock,
@@ -66,7 +70,7 @@ export function startSpeaker(config: RouterConfig, { log, state, report }: Speak
     },
   });
   try {
-    speaker.configure(config);
+    speaker.configure(first);
   } catch (error) {
     void speaker.stop('restart');
     kernel?.close(false);
@@ -74,7 +78,13 @@ export function startSpeaker(config: RouterConfig, { log, state, report }: Speak
   }
   return {
     configure(next) {
-      if (next.kernel) kernel?.configure(next, next.kernel);
+      spoken = familiesOf(next);
+      if (kernel !== undefined && next.kernel !== undefined) kernel.configure(next, next.kernel);
+      else {
+        kernel?.close(true);
+        kernel = openKernel(next);
+        if (converged) kernel?.fib.converged();
+      }
       speaker.configure(next);
     },
     answer: (method, path) => answer(speaker, rib, method, path),
@@ -84,4 +94,8 @@ export function startSpeaker(config: RouterConfig, { log, state, report }: Speak
       kernel?.close(how === 'shutdown');
     },
   };
+}
+
+function familiesOf({ neighbours, ranges }: RouterConfig): ReadonlySet<AfiSafi> {
+  return new Set([...neighbours, ...ranges].flatMap((one) => one.families.map(({ family }) => family)));
 }

@@ -1,5 +1,4 @@
 import { closeSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { formatIP, type IP } from '../../address/ip.ts';
 import { contains, formatPrefix, hostPrefix } from '../../address/prefix.ts';
@@ -9,6 +8,7 @@ import { sameSession } from '../config/diff.ts';
 import type { NeighbourConfig, RangeConfig, RouterConfig, SessionConfig } from '../config/router.ts';
 import type { Clock, Rib } from '../rib/rib.ts';
 import { describeReset } from '../session/lastReset.ts';
+import { scopeOf } from '../session/link.ts';
 import { endpointText, type Key, Listener } from '../session/listener.ts';
 import type { Speaker as Identity } from '../session/negotiate.ts';
 import { Neighbour, type NeighbourEvent } from '../session/neighbour.ts';
@@ -26,6 +26,7 @@ import {
   saidEndOfRib,
   wentDown,
 } from './deferral.ts';
+import { type Member, Members } from './members.ts';
 
 export interface SpeakerOptions {
   readonly clock: Clock;
@@ -44,17 +45,11 @@ export type SpeakerEvent =
   /** After a restart: the peers have said what they have to say, or time is up. */
   | { readonly type: 'converged' };
 
-/** A neighbour that came out of a range is gone with its session. */
-interface Member {
-  readonly neighbour: Neighbour;
-  readonly range: string | undefined;
-}
-
 /** A BGP speaker: neighbours, listeners, and the RIB between them. */
 export class Speaker {
   readonly #options: SpeakerOptions;
   readonly #turns: Turns;
-  readonly #members = new Map<string, Member>();
+  readonly #members = new Members();
   readonly #listeners = new Map<string, Listener>();
   #config: RouterConfig | undefined;
   #deferral: Deferral | undefined;
@@ -76,7 +71,7 @@ export class Speaker {
   }
 
   neighbours(): readonly Member[] {
-    return [...this.#members.values()];
+    return [...this.#members];
   }
 
   neighbour(name: string): Neighbour | undefined {
@@ -92,8 +87,7 @@ export class Speaker {
     const before = this.#config;
     this.#config = config;
     if (before === undefined && this.#options.restarting) this.#defer(config);
-    if (before !== undefined && before.routerId !== config.routerId)
-      this.#resetAll('the router identifier changed');
+    if (before !== undefined) this.#identify(before, config);
     this.#configureNeighbours(config);
     this.#configureRanges(before, config);
     this.#originate(before, config);
@@ -110,7 +104,7 @@ export class Speaker {
     for (const listener of this.#listeners.values()) listener.close();
     this.#listeners.clear();
     const farewell = how === 'restart' ? undefined : cease(CEASE_SUBCODE.administrativeShutdown, text);
-    for (const { neighbour } of this.#members.values()) neighbour.stop(farewell);
+    for (const { neighbour } of this.#members) neighbour.stop(farewell);
     this.#members.clear();
     // One turn for the NOTIFICATIONs to reach the kernel.
     await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
@@ -118,9 +112,10 @@ export class Speaker {
 
   #configureNeighbours({ neighbours }: RouterConfig): void {
     const wanted = new Map(neighbours.map((one) => [one.name, one]));
-    for (const [name, { neighbour, range }] of this.#members) {
+    for (const { neighbour, range } of this.#members) {
+      const { name } = neighbour.config;
       if (range !== undefined || wanted.has(name)) continue;
-      this.#members.delete(name);
+      this.#members.remove(name);
       neighbour.stop(cease(CEASE_SUBCODE.peerDeconfigured));
       this.#options.rib.forget(name);
       if (this.#deferral) this.#progress(wentDown(this.#deferral, name));
@@ -142,6 +137,7 @@ export class Speaker {
       }
     }
     neighbour.configure(config);
+    this.#members.put(neighbour, undefined);
   }
 
   #configureRanges(before: RouterConfig | undefined, { ranges }: RouterConfig): void {
@@ -149,10 +145,10 @@ export class Speaker {
       const now = ranges.find(({ name }) => name === old.name);
       const unchanged = now && formatPrefix(now.prefix) === formatPrefix(old.prefix) && sameSession(old, now);
       if (unchanged) continue;
-      for (const [name, { neighbour, range }] of this.#members) {
+      for (const { neighbour, range } of this.#members) {
         if (range !== old.name) continue;
         neighbour.stop(cease(now ? CEASE_SUBCODE.configurationChange : CEASE_SUBCODE.peerDeconfigured));
-        this.#members.delete(name);
+        this.#members.remove(neighbour.config.name);
       }
     }
   }
@@ -221,17 +217,15 @@ export class Speaker {
 
   /** The neighbour that may connect from there; for a range's newcomer, one made for the purpose. */
   #expected({ peer, scope }: Accepted): Neighbour | undefined {
-    for (const { neighbour } of this.#members.values()) {
-      const { address, interface: device } = neighbour.config;
-      if (address === peer && (scope === 0 || device === undefined || scopeOf(device) === scope))
-        return neighbour;
-    }
+    const known = this.#members.at(peer).find(({ config: { interface: device } }) => {
+      return scope === 0 || device === undefined || scopeOf(device) === scope;
+    });
+    if (known !== undefined) return known;
     const range = this.#config?.ranges
       .filter(({ prefix }) => contains(prefix, peer))
       .sort((a, b) => b.prefix.length - a.prefix.length)[0];
     if (range === undefined || this.#stopping) return undefined;
-    const members = [...this.#members.values()].filter((member) => member.range === range.name).length;
-    if (members >= range.limit) {
+    if (this.#members.countOf(range.name) >= range.limit) {
       this.#options.log.warning('range is full', {
         range: range.name,
         limit: range.limit,
@@ -259,7 +253,7 @@ export class Speaker {
       dial: (to, events) => this.#dial(to, events),
       report: (event) => this.#report(event),
     });
-    this.#members.set(config.name, { neighbour, range });
+    this.#members.put(neighbour, range);
     return neighbour;
   }
 
@@ -294,7 +288,7 @@ export class Speaker {
       log.warning('prefix limit', { neighbour, family, count, mark });
     } else if (this.#members.get(neighbour)?.range !== undefined) {
       this.#members.get(neighbour)?.neighbour.stop(undefined);
-      this.#members.delete(neighbour);
+      this.#members.remove(neighbour);
     }
     this.#options.report?.(event);
   }
@@ -326,10 +320,15 @@ export class Speaker {
     this.#options.report?.({ type: 'converged' });
   }
 
-  #resetAll(why: string): void {
-    for (const { neighbour } of this.#members.values()) {
-      neighbour.reset(cease(CEASE_SUBCODE.configurationChange, why));
-    }
+  /** Peers know us by our identifier, so a new one needs new sessions; a new cluster only changes what is announced. */
+  #identify(before: RouterConfig, { routerId: identifier, clusterId = identifier }: RouterConfig): void {
+    if (before.routerId === identifier && (before.clusterId ?? before.routerId) === clusterId) return;
+    this.#options.rib.identify({ identifier, clusterId });
+    if (before.routerId === identifier) return;
+    this.#options.log.info('sessions are reset for a new router identifier', {
+      routerId: formatIP(identifier),
+    });
+    for (const { neighbour } of this.#members) neighbour.reset(cease(CEASE_SUBCODE.configurationChange));
   }
 }
 
@@ -357,9 +356,4 @@ function memberConfig(
     port: 0,
     passive: true,
   };
-}
-
-/** The number of a device in this thread's network namespace, as accept(2) tells it for link-local peers. */
-function scopeOf(device: string): number | undefined {
-  return networkInterfaces()[device]?.find((one) => one.family === 'IPv6')?.scopeid;
 }
