@@ -12,6 +12,7 @@ import { openStore } from '../store/open.ts';
 import { addressesOf } from './addresses.ts';
 import { apiHandler } from './api.ts';
 import { attachmentsOf } from './attachments.ts';
+import { embedBgp } from './bgp.ts';
 import { joinCluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import { startDatapath } from './datapath.ts';
@@ -69,7 +70,8 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
 
   const report = (problem: string) => log.part('store').error('file refused', { problem });
   const store = new StoreState(await openStore(config.store, { create: true, report }), log.part('store'));
-  const cluster = joinCluster({ config, node, ipam, services: datapath.services, store, log });
+  const bgp = embedBgp({ config, node, ipam, netlink, store, log });
+  const cluster = joinCluster({ config, node, ipam, services: datapath.services, bgp, store, log });
   const cni = {
     addresses: addressesOf(ipam, cluster.supply),
     records,
@@ -84,6 +86,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     ipam,
     records,
     datapath,
+    bgp,
     cluster,
     store,
     stalls,
@@ -91,8 +94,10 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     startedAt,
   });
   const api = apiHandler(reports.resources, reports.metrics);
-  const handler = (request: IncomingMessage, response: ServerResponse) =>
-    request.url?.startsWith('/cni/') ? verbs.handle(request, response) : api(request, response);
+  const handler = (request: IncomingMessage, response: ServerResponse) => {
+    if (request.url?.startsWith('/cni/')) return verbs.handle(request, response);
+    return request.url?.startsWith('/v1/bgp/') ? bgp.handle(request, response) : api(request, response);
+  };
 
   const servers = [await listenOnSocket(config.runDir, handler, log)];
   if (config.metricsAddress) {
@@ -102,6 +107,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
 
   return async () => {
     await Promise.race([Promise.all(servers.map(drained)), patience()]);
+    await bgp.stop();
     await cluster.stop();
     await ipam.close();
     datapath.close();

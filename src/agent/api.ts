@@ -5,13 +5,13 @@ import { formatMetrics, METRICS_TYPE, type Metric } from './metrics.ts';
 export type Resources = Readonly<Record<string, (query: URLSearchParams) => unknown>>;
 
 /** Serves `GET /v1/<resource>` as JSON and `GET /metrics` to Prometheus. */
-export function apiHandler(resources: Resources, metrics: () => Metric[]) {
+export function apiHandler(resources: Resources, metrics: () => Metric[] | Promise<Metric[]>) {
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://agent');
     if (request.method !== 'GET') {
       reply(response, 405, json({ error: `expected GET (value ${request.method})` }));
     } else if (pathname === '/metrics') {
-      reply(response, 200, formatMetrics(metrics()), METRICS_TYPE);
+      reply(response, 200, formatMetrics(await metrics()), METRICS_TYPE);
     } else {
       const name = /^\/v1\/([a-z/-]+)$/.exec(pathname)?.[1] ?? '';
       const resource = Object.hasOwn(resources, name) ? resources[name] : undefined;

@@ -3,6 +3,7 @@ import type { Log } from '../log.ts';
 import type { Change } from '../store/follow.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
 import type { Supply } from './addresses.ts';
+import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
@@ -26,6 +27,7 @@ export interface ClusterParts {
   readonly node: NodeFacts;
   readonly ipam: Ipam;
   readonly services: ServiceTable;
+  readonly bgp: Bgp;
   readonly store: StoreState;
   readonly log: Log;
 }
@@ -40,7 +42,7 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-export function joinCluster({ config, node, ipam, services, store, log }: ClusterParts): Cluster {
+export function joinCluster({ config, node, ipam, services, bgp, store, log }: ClusterParts): Cluster {
   const feed = new ServiceFeed();
   const bindings = new Bindings(
     store.store,
@@ -82,6 +84,7 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
     async () => {
       await ipam.assign(segmentsOf(network, config.segments));
       shortage.relieve();
+      bgp.changed();
       // The operator waits for this answer, and an agent that is ended again within the second still has given it.
       publish.now();
     },
@@ -115,7 +118,10 @@ export function joinCluster({ config, node, ipam, services, store, log }: Cluste
       mayGrow: () => bindings.any,
       reason: () => shortageOf(network),
     },
-    addressesChanged: publish.soon,
+    addressesChanged() {
+      publish.soon();
+      bgp.changed();
+    },
     async stop() {
       clearTimeout(retry);
       await store.stop();

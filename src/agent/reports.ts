@@ -26,6 +26,10 @@ export interface StatusReport {
     /** Services that cannot be served as they are, and why. */
     readonly problems: readonly string[];
   };
+  readonly bgp: {
+    /** What of its configuration could not be done, or why it does not run. */
+    readonly problems: readonly string[];
+  };
   readonly services: number;
   readonly endpoints: number;
   readonly segments: readonly SegmentReport[];

@@ -4,6 +4,7 @@ import { listFlows } from '../datapath/flows.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import { commit, version } from '../version.ts';
 import type { Resources } from './api.ts';
+import type { Bgp } from './bgp.ts';
 import { checkReport } from './checkReport.ts';
 import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
@@ -27,6 +28,7 @@ export interface ReportParts {
   readonly ipam: Ipam;
   readonly records: RecordStore;
   readonly datapath: Datapath;
+  readonly bgp: Bgp;
   readonly cluster: Cluster;
   readonly store: StoreState;
   readonly stalls: ReturnType<typeof watchStalls>;
@@ -38,7 +40,7 @@ export interface ReportParts {
 const FLOWS_TOLD = 1000;
 
 /** What the agent tells about itself, by `GET /v1/<resource>` and to Prometheus. */
-export function reportsOf(parts: ReportParts): { resources: Resources; metrics: () => Metric[] } {
+export function reportsOf(parts: ReportParts): { resources: Resources; metrics: () => Promise<Metric[]> } {
   const { config, ipam, records, datapath, cluster } = parts;
   return {
     resources: {
@@ -62,11 +64,12 @@ export function reportsOf(parts: ReportParts): { resources: Resources; metrics: 
         return reports;
       },
     },
-    metrics: () => [
+    metrics: async () => [
       ...agentMetrics(parts),
       ...parts.verbs.metrics(),
       ...ipamMetrics(ipam),
       ...datapathMetrics(config.bpfDir, datapath),
+      ...(await parts.bgp.metrics()),
     ],
   };
 }
@@ -96,6 +99,7 @@ function statusReport(parts: ReportParts): StatusReport {
       cgroup: node.cgroup,
       problems: datapath.services.problems(),
     },
+    bgp: { problems: parts.bgp.problems() },
     services: cluster.feed.sizes.services,
     endpoints: records.list().records.length,
     segments: segmentReports(ipam),

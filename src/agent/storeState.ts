@@ -12,6 +12,7 @@ export class StoreState {
   readonly #awaited = new Set<Kind>();
   readonly #interrupted = new Map<Kind, string>();
   readonly #followers: Promise<void>[] = [];
+  readonly #handlers = new Map<Kind, ((change: Change<never>) => void)[]>();
 
   constructor(store: Store, log: Log) {
     this.store = store;
@@ -28,18 +29,31 @@ export class StoreState {
     return [...this.#interrupted.values()][0];
   }
 
-  /** What `handle` throws is logged: one object must not end the following of the others. */
+  /**
+   * Whoever asks for the same kind before it was listed shares one watch. What `handle` throws is logged: one
+   * object must not end the following of the others.
+   */
   follow<K extends Kind>(kind: K, handle: (change: Change<ObjectOf<K>>) => void): void {
-    this.#awaited.add(kind);
     const attentive = (change: Change<ObjectOf<K>>) => {
-      this.#notice(kind, change);
       try {
         handle(change);
       } catch (error) {
         this.#log.error('a change cannot be handled', { kind, error });
       }
     };
-    this.#followers.push(follow(this.store, kind, attentive, this.#stop.signal));
+    const others = this.#handlers.get(kind);
+    if (others && this.#awaited.has(kind)) {
+      others.push(attentive);
+      return;
+    }
+    const handlers = [attentive];
+    this.#handlers.set(kind, handlers);
+    this.#awaited.add(kind);
+    const everybody = (change: Change<ObjectOf<K>>) => {
+      this.#notice(kind, change);
+      for (const one of handlers) one(change);
+    };
+    this.#followers.push(follow(this.store, kind, everybody, this.#stop.signal));
   }
 
   async stop(): Promise<void> {

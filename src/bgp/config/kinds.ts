@@ -8,6 +8,7 @@ import type { BGPPeer } from '../../store/kinds/bgpPeer.ts';
 import { parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
 import type { Node } from '../../store/kinds/node.ts';
 import { parseCommunity } from '../policy/community.ts';
+import type { Filter } from '../policy/filter.ts';
 import type { LocalRoute } from '../rib/localRoute.ts';
 import { addressesOf, annotatedAsn, clusterIdOf, leafOf } from './clusterNode.ts';
 import { parseDuration } from './duration.ts';
@@ -54,6 +55,16 @@ export interface Translation {
 
 /** Calico lets its external peers be anywhere. */
 const ANYWHERE = 255;
+
+/**
+ * The last word on a node that is no reflector: what it has from one peer it tells no other, or a leaf would send it
+ * the traffic of nodes it has a session with. A filter that accepts comes first.
+ */
+const NO_TRANSIT: Filter = {
+  name: 'no-transit',
+  exportV4: [{ action: 'Reject', source: 'RemotePeers' }],
+  exportV6: [{ action: 'Reject', source: 'RemotePeers' }],
+};
 
 /** Our kinds, which are Calico's, as this node's speaker takes them. */
 export function routerConfigFrom(cluster: ClusterView, here: NodeView): Translation {
@@ -233,7 +244,7 @@ class Translator {
         longLivedStaleTime: 0,
       },
       policy: {
-        filters: this.#filters(metadata.name, spec.filters),
+        filters: [...this.#filters(metadata.name, spec.filters), ...this.#transit()],
         nextHop: nextHopMode(spec),
         allowedOwnAs: spec.numAllowedLocalASNumbers ?? 0,
       },
@@ -305,7 +316,7 @@ class Translator {
       gracefulRestart: { restartTime: DEFAULTS.restartTime, longLivedStaleTime: 0 },
       multihop: ANYWHERE,
       reflectorClient: false,
-      policy: DEFAULTS.policy,
+      policy: { ...DEFAULTS.policy, filters: this.#transit() },
       prefixLimitAction: 'restart',
       passive: false,
     };
@@ -315,6 +326,10 @@ class Translator {
   #reflects(to: Node | undefined): boolean {
     const own = this.#self && clusterIdOf(this.#self);
     return own !== undefined && (to === undefined || clusterIdOf(to) !== own);
+  }
+
+  #transit(): Filter[] {
+    return this.#self !== undefined && clusterIdOf(this.#self) !== undefined ? [] : [NO_TRANSIT];
   }
 
   #password(reference: BGPPeer['spec']['password']): string | undefined {

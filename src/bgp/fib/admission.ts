@@ -26,6 +26,8 @@ export function refusalOf(
   if (!isDefault && !ranges.some((range) => covers(range, prefix))) return 'outside all ranges to import';
   const own = ownSegments.find((segment) => covers(segment, prefix));
   if (own) return `inside this node's own segment ${formatPrefix(own)}`;
-  const captured = [...guarded, ...nextHops].find((address) => wouldCapture(prefix, address, resolver));
+  // A default route takes over only where nothing else leads, and whoever has no way now cannot lose it.
+  const atRisk = prefix.length === 0 ? nextHops : [...guarded, ...nextHops];
+  const captured = atRisk.find((address) => wouldCapture(prefix, address, resolver));
   return captured === undefined ? undefined : `it would capture the way to ${formatIP(captured)}`;
 }

@@ -1,5 +1,5 @@
 import { formatIP, type IP } from '../../address/ip.ts';
-import { formatPrefix, type Prefix, prefixFamily } from '../../address/prefix.ts';
+import { formatPrefix, type Prefix, prefixFamily, prefixSize } from '../../address/prefix.ts';
 import { messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { KernelEvent } from '../../netlink/monitor.ts';
@@ -102,11 +102,15 @@ export class Fib {
     this.#schedule(GATHER);
   }
 
-  /** The node's own segments: packets to addresses that no pod has end here instead of going round in circles. */
+  /**
+   * The node's own segments: packets to addresses that no pod has end here instead of going round in circles. Where
+   * a segment is one address, the pod's own route says it all.
+   */
   setSegments(segments: readonly Prefix[]): void {
     for (const [key, prefix] of this.#blackholes) this.#dirty.set(key, prefix);
     this.#blackholes.clear();
     for (const prefix of segments) {
+      if (prefixSize(prefix) === 1n) continue;
       this.#blackholes.set(formatPrefix(prefix), prefix);
       this.#dirty.set(formatPrefix(prefix), prefix);
     }

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { LogLevel } from '../../log.ts';
 import type { RouterConfig } from '../config/router.ts';
@@ -18,14 +17,25 @@ export interface ThreadOptions {
   failed(error: Error): void;
 }
 
+const GONE: Answer = { status: 503, body: { error: 'the speaker does not run' } };
+
 /** The main thread's handle on a speaker in a thread of its own. */
 export class SpeakerThread {
+  /** Resolves when the thread is no more, however that came to be. */
+  readonly ended: Promise<void>;
   readonly #worker: Worker;
   readonly #asked = new Map<number, (answer: Answer) => void>();
   #nextId = 1;
+  #gone = false;
 
   private constructor(worker: Worker) {
     this.#worker = worker;
+    this.ended = new Promise((resolve) => {
+      worker.once('exit', () => {
+        this.#dead();
+        resolve();
+      });
+    });
   }
 
   /** @throws {Error} If the speaker cannot start: its address is taken, the kernel refuses it a socket. */
@@ -45,7 +55,6 @@ export class SpeakerThread {
         else thread.#receive(message, options);
       });
       worker.on('error', fail);
-      worker.on('exit', () => thread.#dead());
     });
     return thread;
   }
@@ -56,6 +65,7 @@ export class SpeakerThread {
 
   /** Asks what `answer` of `api.ts` answers. */
   ask(method: string, path: string): Promise<Answer> {
+    if (this.#gone) return Promise.resolve(GONE);
     const id = this.#nextId++;
     return new Promise((resolve) => {
       this.#asked.set(id, resolve);
@@ -65,9 +75,8 @@ export class SpeakerThread {
 
   /** Resolves when the thread has ended. */
   async stop(how: 'restart' | 'shutdown', text = ''): Promise<void> {
-    const ended = once(this.#worker, 'exit');
     this.#tell({ type: 'stop', how, text });
-    await ended;
+    await this.ended;
   }
 
   #tell(message: ToThread): void {
@@ -84,9 +93,8 @@ export class SpeakerThread {
   }
 
   #dead(): void {
-    for (const resolve of this.#asked.values()) {
-      resolve({ status: 503, body: { error: 'the speaker does not run' } });
-    }
+    this.#gone = true;
+    for (const resolve of this.#asked.values()) resolve(GONE);
     this.#asked.clear();
   }
 }

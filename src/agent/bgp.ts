@@ -1,0 +1,147 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { addressesOf } from '../bgp/config/clusterNode.ts';
+import { routerConfigFrom } from '../bgp/config/kinds.ts';
+import type { RouterConfig } from '../bgp/config/router.ts';
+import type { SpeakerStatus } from '../bgp/speaker/status.ts';
+import type { Ipam } from '../ipam/ipam.ts';
+import type { Log } from '../log.ts';
+import type { Netlink } from '../netlink/socket.ts';
+import type { Node } from '../store/kinds/node.ts';
+import { bgpMetrics } from './bgpMetrics.ts';
+import { nodeViewOf } from './bgpNode.ts';
+import { followBgpObjects, isComplete } from './bgpObjects.ts';
+import { BgpSpeaker } from './bgpSpeaker.ts';
+import type { AgentConfig } from './config.ts';
+import type { NodeFacts } from './detect.ts';
+import { defaultGateways, watchGateways } from './gateways.ts';
+import type { Metric } from './metrics.ts';
+import { settling } from './settling.ts';
+import type { StoreState } from './storeState.ts';
+
+/** Changes that come within this time are one. */
+const SETTLE_MS = 50;
+
+export interface BgpParts {
+  readonly config: AgentConfig;
+  readonly node: NodeFacts;
+  readonly ipam: Ipam;
+  readonly netlink: Netlink;
+  readonly store: StoreState;
+  readonly log: Log;
+}
+
+/** The node's speaker, as the rest of the agent sees it. */
+export interface Bgp {
+  /** To be called when addresses or segments have come or gone. */
+  changed(): void;
+  /** What could not be done as it was written, a line each. */
+  problems(): string[];
+  /** Serves `/v1/bgp/…`. */
+  handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  metrics(): Promise<Metric[]>;
+  stop(): Promise<void>;
+}
+
+/** Keeps a speaker configured by what the store, the IPAM and the kernel say. Starts none where BGP is off. */
+export function embedBgp(parts: BgpParts): Bgp {
+  return parts.config.bgp === undefined ? SILENT : speaking(parts);
+}
+
+function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
+  const speaker = new BgpSpeaker({
+    state: join(config.stateDir, 'bgp.running'),
+    logLevel: config.logLevel,
+    write: (line) => process.stderr.write(line),
+    log: log.part('bgp'),
+  });
+  let gateways = defaultGateways(netlink);
+  let known: RouterConfig | undefined;
+  let noted: readonly string[] = [];
+
+  const note = (problems: readonly string[]) => {
+    if (isDeepStrictEqual(problems, noted)) return;
+    for (const problem of problems) log.part('bgp').warning('configuration', { problem });
+    noted = problems;
+  };
+
+  const translated = (self: Node) => {
+    const { view, problems: local } = nodeViewOf({
+      config,
+      gateways,
+      self,
+      addresses: node.ips,
+      usage: ipam.usage(),
+      held: ipam.allocations().flatMap(({ addresses }) => addresses),
+      pools: objects.pools.all(),
+      networks: objects.networks.all(),
+      services: [],
+    });
+    const cluster = {
+      nodeName: node.name,
+      nodes: objects.nodes.all(),
+      configurations: objects.configurations.all(),
+      peers: objects.peers.all(),
+      filters: objects.filters.all(),
+      secret: () => undefined,
+    };
+    const { config: router, problems: translation } = routerConfigFrom(cluster, view);
+    return { router, problems: [...local, ...translation] };
+  };
+
+  const configure = settling(
+    SETTLE_MS,
+    () => {
+      if (!isComplete(objects)) return;
+      const self = objects.nodes.get(node.name);
+      if (self !== undefined && addressesOf(self).length > 0) {
+        const { router, problems } = translated(self);
+        note(problems);
+        known = router;
+        speaker.configure(router);
+      } else if (known && self === undefined) {
+        // The node has left the cluster: peers are told to let go, by the name that they know it by.
+        speaker.configure({ ...known, neighbours: [], originate: [] });
+      } else note([`Node ${node.name} names no address: there is nothing to peer with`]);
+    },
+    (error) => log.part('bgp').error('the speaker cannot be configured', { error }),
+  );
+
+  const objects = followBgpObjects(store, () => configure.soon());
+  const watch = watchGateways(() => {
+    gateways = defaultGateways(netlink);
+    configure.soon();
+  });
+  return {
+    changed: configure.soon,
+    problems: () => [...(speaker.problem === undefined ? [] : [speaker.problem]), ...noted],
+    async handle({ method = 'GET', url = '/' }, response) {
+      const { status, body } = await speaker.ask(method, url);
+      reply(response, status, body);
+    },
+    async metrics() {
+      const { status, body } = await speaker.ask('GET', '/v1/bgp/neighbors');
+      return bgpMetrics(status === 200 ? (body as SpeakerStatus) : undefined);
+    },
+    async stop() {
+      watch.close();
+      await configure.stop();
+      await speaker.stop();
+    },
+  };
+}
+
+const SILENT: Bgp = {
+  changed() {},
+  problems: () => [],
+  async handle(_request, response) {
+    reply(response, 404, { error: 'BGP is off on this node' });
+  },
+  metrics: async () => [],
+  async stop() {},
+};
+
+function reply(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+}

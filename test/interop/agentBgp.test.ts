@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SpeakerStatus } from '../../src/bgp/speaker/status.ts';
+import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { AgentNode, ClusterStore } from './agentNode.ts';
+import { eventually, Frr, Lab, type Router } from './rig.ts';
+
+/**
+ * Agents under two leaves that are one FRR: nodes a and b on one LAN with it, node c on a link of its own. The leaf
+ * knows of no node; it listens.
+ */
+const LEAF = `
+router bgp 65001
+ bgp router-id 10.99.0.254
+ no bgp ebgp-requires-policy
+ bgp graceful-restart
+ bgp graceful-restart preserve-fw-state
+ neighbor nodes peer-group
+ neighbor nodes remote-as external
+ bgp listen range 10.99.0.0/24 peer-group nodes
+ bgp listen range 10.88.0.0/24 peer-group nodes
+ address-family ipv4 unicast
+  neighbor nodes default-originate
+ exit-address-family
+`;
+
+const lab = new Lab('bgpagent');
+const pods = new TestNamespaces('bgpagentpod');
+const store = new ClusterStore();
+
+let leaf: Frr;
+let a: AgentNode;
+let b: AgentNode;
+let c: AgentNode;
+const pod: Record<string, { namespace: TestNamespace; address: string }> = {};
+
+function agent(router: Router, gateway: string, segment: string): AgentNode {
+  router.namespace.run('ip', 'route', 'add', 'default', 'via', gateway);
+  store.put(`Node/${router.name}`, {
+    metadata: { labels: { 'infra.tce.io/as': '65001' } },
+    status: {},
+  });
+  return new AgentNode(router, store, { segments: [segment] });
+}
+
+async function attach(node: AgentNode): Promise<void> {
+  await node.ready();
+  const namespace = pods.create(node.name);
+  pod[node.name] = { namespace, address: await node.attach(namespace) };
+}
+
+/** The gateway of a route of ours in the kernel, or its type. */
+function via(router: Router, prefix: string): string | undefined {
+  const [route] = router.namespace.ip(`route show ${prefix} proto 111`);
+  if (route?.nhid === undefined) return route?.type;
+  const [hop] = router.namespace.ip(`nexthop show id ${route.nhid}`);
+  return hop?.gateway ?? route.gateway;
+}
+
+describe('agents under leaves', () => {
+  before(async () => {
+    store.put('IPPool/pods', { spec: { cidr: '10.77.0.0/16' } });
+    const leafRouter = lab.router('leaf', 254);
+    const [nodeA, nodeB, nodeC] = [lab.router('a', 1), lab.router('b', 2), lab.island('c')];
+    lab.link(leafRouter, ['10.88.0.1/24'], nodeC, ['10.88.0.3/24']);
+    leaf = new Frr(leafRouter, LEAF, { zebra: true });
+    a = agent(nodeA, '10.99.0.254', '10.77.1.0/24');
+    b = agent(nodeB, '10.99.0.254', '10.77.2.0/24');
+    c = agent(nodeC, '10.88.0.1', '10.77.3.0/24');
+    for (const node of [a, b, c]) await attach(node);
+  });
+
+  after(async () => {
+    await lab.close();
+    pods.close();
+  });
+
+  test('each finds its leaf by the default route, and the other nodes by the store', async () => {
+    await eventually('all sessions are up', async () => {
+      for (const node of [a, b, c]) {
+        const { neighbours } = await node.json<SpeakerStatus>('/v1/bgp/neighbors');
+        if (neighbours.length !== 3) return false;
+        if (neighbours.some(({ state }) => state !== 'Established')) return false;
+      }
+      return true;
+    });
+    assert.equal((await a.neighbour('leaf'))?.address, '10.99.0.254');
+    assert.equal((await c.neighbour('leaf'))?.address, '10.88.0.1');
+  });
+
+  test('segments reach the leaf, and nothing else does', async () => {
+    const expected = ['10.77.1.0/24', '10.77.2.0/24', '10.77.3.0/24'];
+    await eventually('the leaf knows the segments', () => leaf.learned(4).sort().join() === expected.join());
+  });
+
+  test('a node on the same LAN is reached directly, one behind another leaf by way of the leaf', async () => {
+    await eventually('routes are in the kernel', () => via(a.router, '10.77.3.0/24') !== undefined);
+    assert.equal(via(a.router, '10.77.2.0/24'), '10.99.0.2');
+    assert.equal(via(a.router, '10.77.3.0/24'), '10.99.0.254');
+    assert.equal(via(c.router, '10.77.1.0/24'), '10.88.0.1');
+    assert.equal(via(a.router, '10.77.1.0/24'), 'blackhole');
+  });
+
+  test('pods are reached from the leaf and from each other', async () => {
+    const [first, second, third] = [pod.a, pod.b, pod.c];
+    assert.ok(first && second && third);
+    await eventually('the leaf reaches pods', () =>
+      [first, second, third].every(({ address }) => leaf.router.namespace.pings(address)),
+    );
+    assert.ok(first.namespace.pings(second.address), 'under the same leaf');
+    assert.ok(first.namespace.pings(third.address), 'under another leaf');
+    assert.ok(third.namespace.pings(second.address), 'and back');
+  });
+
+  test('the leaf hears of a segment from its own node only', () => {
+    const { routes } = leaf.json('show bgp ipv4 unicast');
+    const paths = routes['10.77.2.0/24'].map(({ peerId }: { peerId: string }) => peerId);
+    assert.deepEqual(paths, ['10.99.0.2']);
+  });
+
+  test('a default route of the leaf is taken, and never in the way of the static one', async () => {
+    await eventually(
+      'the leaf offers one',
+      () => a.router.namespace.ip('route show default proto 111').length,
+    );
+    assert.equal(a.router.namespace.ip('route get 203.0.113.1')[0].gateway, '10.99.0.254');
+    const metrics = a.router.namespace.ip('route show default').map(({ metric = 0 }) => metric);
+    assert.deepEqual(metrics, [0, 1024]);
+  });
+
+  test('the commands of the CLI answer through the agent’s socket', () => {
+    assert.match(a.cli('status'), /IPv4 BGP status\n[\s\S]*\| 10\.99\.0\.254 +\| leaf of the node +\| up /);
+    assert.match(
+      a.cli('bgp', 'neighbors'),
+      /^AS 64512, router 10\.99\.0\.1\n[\s\S]*leaf +65001 +Established/,
+    );
+    assert.match(a.cli('bgp', 'rib'), /10\.77\.1\.0\/24[\s\S]*10\.77\.2\.0\/24 +10\.99\.0\.2 +node b/);
+    assert.match(a.cli('bgp', 'routes'), /10\.77\.3\.0\/24 +10\.88\.0\.3/);
+    assert.match(a.cli('bgp', 'explain', '10.77.2.9'), /node b: best[\s\S]*Sent/);
+  });
+
+  test('metrics say how the sessions fare', async () => {
+    const { body } = await a.ask('GET', '/metrics');
+    assert.match(body, /tombolo_bgp_session_up\{neighbour="leaf",address="10\.99\.0\.254"\} 1/);
+    assert.match(
+      body,
+      /tombolo_bgp_prefixes\{neighbour="leaf",address="10\.99\.0\.254",family="ipv4-unicast",stage="advertised"\} [1-3]\n/,
+    );
+  });
+
+  test('an agent that is killed and started again costs no packet', async () => {
+    const target = pod.a?.address ?? '';
+    const ping = leaf.router.namespace.start('ping', ['-n', '-q', '-i', '0.02', '-w', '12', target], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let said = '';
+    ping.stdout?.on('data', (text) => {
+      said += String(text);
+    });
+    await sleep(500);
+    await a.daemon.kill();
+    await eventually('the leaf has noticed', () => !leaf.isUp('10.99.0.1'));
+    assert.ok(leaf.learned(4).includes('10.77.1.0/24'), 'the leaf forgot the segment');
+    assert.equal(via(a.router, '10.77.2.0/24'), '10.99.0.2', 'the kernel forgot the others');
+    a.restart();
+    await a.ready();
+    await eventually('the session is back', () => a.isUp('leaf'));
+    await once(ping, 'close');
+    assert.match(said, /(\d+) packets transmitted, \1 received, 0% packet loss/, said);
+    assert.equal((await a.neighbour('leaf'))?.negotiated?.gracefulRestart, true);
+    assert.equal(via(a.router, '10.77.2.0/24'), '10.99.0.2');
+  });
+
+  test('a pool that is not to be exported takes its segments back, and the sessions stay', async () => {
+    const before = (await b.neighbour('leaf'))?.established;
+    store.put('IPPool/hidden', { spec: { cidr: '10.77.2.0/24', disableBGPExport: true } });
+    await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.2.0/24'));
+    store.remove('IPPool/hidden');
+    await eventually('the leaf has it again', () => leaf.learned(4).includes('10.77.2.0/24'));
+    assert.equal((await b.neighbour('leaf'))?.established, before);
+    assert.ok(await b.isUp('leaf'));
+  });
+
+  test('a node that is deleted says goodbye at once', async () => {
+    store.remove('Node/c');
+    await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.3.0/24'), 5_000);
+    await eventually('the others have, too', () => via(a.router, '10.77.3.0/24') === undefined, 5_000);
+  });
+});
