@@ -298,6 +298,81 @@ struct {
 	__type(value, struct sock_service);
 } tb_sock_service SEC(".maps");
 
+/* --- forwarding ------------------------------------------------------------------------------------------ */
+
+/* FLAGS of a pod: */
+#define POD_STACK (1 << 0)         /* from and to it, packets take the node's stack: something there has to see them */
+#define POD_KEEPS_ADDRESS (1 << 1) /* towards the outside it is not hidden behind the node (natOutgoing: false) */
+#define POD_ANSWERS_STACK (1 << 2) /* set by tb_host_egress: it has flows in tb_stack_flows */
+
+struct pod {
+	__u32 ifindex;          /* of the host end: who sends from here has this address */
+	__u32 flags;
+	__u8 mac[6];            /* of the pod's end */
+	__u8 gateway[6];        /* of the host end, which is where the pod's packets come from */
+};
+
+/* The veth pods of this node, by each of their addresses: 250 pods with two each are usual. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct address);
+	__type(value, struct pod);
+} tb_pods SEC(".maps");
+
+struct stack_flow {
+	struct address pod;
+	struct address peer;
+	__be16 pod_port;
+	__be16 peer_port;
+	__u8 protocol;
+	__u8 zero[3];
+};
+
+/* Flows of which a packet came to the pod by the node's stack; the value means nothing. LRU: one that is pushed out is
+ * noted again with the next packet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct stack_flow);
+	__type(value, __u8);
+} tb_stack_flows SEC(".maps");
+
+struct tunnel_key {
+	__u32 length; /* bits of the prefix; of IPv4 96 more than written */
+	struct address address;
+};
+
+struct tunnel {
+	__be32 endpoint; /* the node to tunnel to; 0: the network knows the way */
+};
+
+/* Where the cluster's addresses are that are not on this node: its segments and the nodes themselves. What is not in here
+ * is outside. 5,000 nodes with four segments of each family. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct tunnel_key);
+	__type(value, struct tunnel);
+} tb_tunnels SEC(".maps");
+
+/* This node. */
+struct node {
+	__u32 uplink;      /* ifindex of the device towards the leaf; 0: none */
+	__u32 vxlan;       /* ifindex of tbvxlan; 0: there is no overlay */
+	__be32 address;    /* its end of the tunnels */
+	__u32 overlay_mtu; /* bytes of the largest IP packet that fits into a tunnel */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct node);
+} tb_node SEC(".maps");
+
 /* --- counters -------------------------------------------------------------------------------------------- */
 
 /* Packets (or socket calls) by reason, with room for reasons to come: a pinned map is reused only in its size. */

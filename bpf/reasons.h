@@ -4,7 +4,7 @@
 
 /* KINDS: DROP  the packet goes no further
  *        DENY  the packet or call is answered with a refusal
- *        EVENT the packet goes on; counted because it is rare and tells something */
+ *        EVENT the packet goes on, and by which way or in spite of what */
 #define EACH_REASON(REASON) \
 	REASON(malformed, DROP, "The packet ends inside its own headers.") \
 	REASON(no_such_port, DENY, "The address is a service's, but the service has no such port.") \
@@ -30,7 +30,23 @@
 	REASON(socket_peer, EVENT, "An unconnected UDP socket was given a backend.") \
 	REASON(socket_no_such_port, DENY, "A socket asked for a port that the service does not have.") \
 	REASON(socket_no_backend, DENY, "A socket asked for a service without backends.") \
-	REASON(icmp_without_flow, DROP, "An ICMP error to a service's address is about no flow of this pod.")
+	REASON(icmp_without_flow, DROP, "An ICMP error to a service's address is about no flow of this pod.") \
+	REASON(spoofed_source, DROP, "A pod sent from an address or MAC address that is not its own.") \
+	REASON(unknown_tunnel, DROP, "A tunnelled packet came from a node that its source does not belong to.") \
+	REASON(no_tunnel, DROP, "A packet was routed into the overlay, and no node there has its destination.") \
+	REASON(forwarded_to_pod, EVENT, "A packet went to a pod of this node, past the stack.") \
+	REASON(forwarded_to_uplink, EVENT, "A pod's packet went out by the uplink, past the stack.") \
+	REASON(forwarded_to_tunnel, EVENT, "A pod's packet went through the overlay, past the stack.") \
+	REASON(stack_not_ip, EVENT, "A pod's frame is no IP packet to its gateway: ARP, a VLAN tag, another MAC address.") \
+	REASON(stack_on_link, EVENT, "A pod's packet is multicast or to a neighbour: for the stack.") \
+	REASON(stack_malformed, EVENT, "A pod's packet ends inside its transport header: for the stack.") \
+	REASON(stack_options, EVENT, "A packet has options that routers look at: for the stack.") \
+	REASON(stack_ttl, EVENT, "A packet's time to live is over: the stack answers.") \
+	REASON(stack_mtu, EVENT, "A packet is too large for its way: the stack answers or fragments.") \
+	REASON(stack_pod, EVENT, "A packet from or to a pod whose packets all take the stack.") \
+	REASON(stack_flow, EVENT, "A pod's packet answers one that came by the stack: for the stack, which may have to translate it.") \
+	REASON(stack_node, EVENT, "A pod's packet is for the node itself, or has no route: for the stack.") \
+	REASON(stack_device, EVENT, "A pod's packet leaves by another device than the uplink: for the stack.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

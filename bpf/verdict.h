@@ -5,6 +5,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
+#include "config.h" /* the loader sets it in every object */
 #include "maps.h"
 
 /* A stage returns CONTINUE, or the verdict the program returns as it is. */
@@ -26,4 +27,11 @@ static __always_inline int drop(enum reason reason)
 {
 	count(reason);
 	return TC_ACT_SHOT;
+}
+
+/* Leaves a packet to the node's stack. */
+static __always_inline int to_stack(enum reason reason)
+{
+	count(reason);
+	return PASS;
 }

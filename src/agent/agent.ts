@@ -56,7 +56,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const netlink = openNetlink();
   const node = detectNode(config, netlink, log);
   const records = new RecordStore(config.stateDir);
-  const datapath = startDatapath({ config, node, records, log: log.part('datapath') });
+  const datapath = startDatapath({ config, node, netlink, records, log: log.part('datapath') });
 
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const cooldown = config.cooldownSeconds * 1000;

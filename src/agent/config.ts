@@ -42,6 +42,10 @@ export interface AgentConfig {
   /** A cgroup v2 directory; `auto`: the root of the hierarchy; `off`: no translation at the socket. */
   readonly cgroup: string;
   readonly routing: 'underlay' | 'overlay';
+  /** `stack`: the node's stack forwards all packets of pods, not the programs at its devices. */
+  readonly forwarding: 'fast' | 'stack';
+  /** UDP port of the overlay, the same on all nodes of a cluster. */
+  readonly vxlanPort: number;
   readonly masquerade: boolean;
   /** Where BGP listens; `undefined` where it is off. */
   readonly bgp: AddressAndPort | undefined;
@@ -52,6 +56,9 @@ export interface AgentConfig {
   readonly cooldownSeconds: number;
   readonly logLevel: LogLevel;
 }
+
+/** As Linux, Flannel and Cilium have it; 4789 is often the hypervisor's (docs/adr/0006). */
+const VXLAN_PORT = 8472;
 
 const path = text({ pattern: /^\//, means: 'an absolute path' });
 const listener = parsedBy(parseListener, 'an address and a port');
@@ -72,6 +79,8 @@ const schema = object({}, {
   bpfObjects: path,
   cgroup: text({ pattern: /^(auto|off|\/.*)$/, means: 'auto, off or an absolute path' }),
   routing: oneOf('underlay', 'overlay'),
+  forwarding: oneOf('fast', 'stack'),
+  vxlanPort: integer(1, 65_535),
   masquerade: boolean(),
   bgp: listener,
   metricsAddress: listener,
@@ -95,6 +104,8 @@ export const CONFIG_KEYS = {
   bpfObjects: 'where the compiled eBPF objects are (default: beside this program)',
   cgroup: 'a cgroup v2 directory for translation at the socket, auto or off',
   routing: 'underlay or overlay',
+  forwarding: 'fast, or stack: whether programs forward the packets of pods, or the node',
+  vxlanPort: 'UDP port of the overlay (default: 8472)',
   masquerade: 'true or false: hide pods behind the node towards the outside',
   bgp: 'ADDRESS:PORT to listen on, or off',
   metricsAddress: 'ADDRESS:PORT for Prometheus, beside the socket',
@@ -197,6 +208,8 @@ function build(raw: Raw): AgentConfig {
     bpfObjects: raw.bpfObjects,
     cgroup: raw.cgroup ?? 'auto',
     routing: raw.routing ?? 'underlay',
+    forwarding: raw.forwarding ?? 'fast',
+    vxlanPort: raw.vxlanPort ?? VXLAN_PORT,
     masquerade: raw.masquerade ?? false,
     bgp: parseListener(raw.bgp ?? '0.0.0.0:179'),
     metricsAddress: raw.metricsAddress === undefined ? undefined : parseListener(raw.metricsAddress),
@@ -222,6 +235,7 @@ function fromCommandLine(key: string, value: string): unknown {
       });
     case 'masquerade':
       return value === 'true' ? true : value === 'false' ? false : value;
+    case 'vxlanPort':
     case 'cooldownSeconds':
       return Number(value);
     default:

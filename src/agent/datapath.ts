@@ -7,8 +7,10 @@ import { listNamespace } from '../datapath/namespaces.ts';
 import { type DatapathPodPrograms, datapathPodPrograms } from '../datapath/podPrograms.ts';
 import { loadDatapath } from '../datapath/programs.ts';
 import { openServiceMaps } from '../datapath/serviceMaps.ts';
+import { attachUplink } from '../datapath/uplink.ts';
 import type { Log } from '../log.ts';
 import { namespaceCookie } from '../netlink/namespace.ts';
+import type { Netlink } from '../netlink/socket.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { ServiceTable } from './serviceTable.ts';
@@ -26,6 +28,7 @@ export interface Datapath {
 export interface DatapathParts {
   readonly config: AgentConfig;
   readonly node: NodeFacts;
+  readonly netlink: Netlink;
   readonly records: RecordStore;
   readonly log: Log;
 }
@@ -36,12 +39,14 @@ export interface DatapathParts {
  *
  * @throws {LoadError} If a program does not load; then those of the earlier run serve on.
  */
-export function startDatapath({ config, node, records, log }: DatapathParts): Datapath {
+export function startDatapath({ config, node, netlink, records, log }: DatapathParts): Datapath {
   const { bpfDir, services: mode } = config;
+  const forwarding = { way: config.forwarding, keepsAddress: () => false };
   const upgrade = loadDatapath({ bpfDir, objects: objectsDirectory(config), cgroup: node.cgroup, log });
-  const pods = datapathPodPrograms({ bpfDir, mode, records });
+  const pods = datapathPodPrograms({ bpfDir, mode, records, forwarding });
   try {
     listOwnNamespace(bpfDir, node, mode.socket);
+    attachUplink(bpfDir, netlink, node.uplink?.index ?? 0);
     for (const { id, reason } of pods.replaceAll()) {
       log.error('a pod keeps the programs of an earlier agent', { id, reason });
     }

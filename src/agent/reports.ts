@@ -60,6 +60,8 @@ export interface EndpointReport {
   readonly kind: string;
   readonly addresses: readonly string[];
   readonly hostLink: string | undefined;
+  /** `fast`, or `stack` and why; none for pods whose packets do not cross the node. */
+  readonly forwarding: string | undefined;
   readonly netns: string;
   readonly state: string;
 }

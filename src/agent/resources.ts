@@ -45,7 +45,7 @@ export function reportsOf(parts: ReportParts): { resources: Resources; metrics: 
   return {
     resources: {
       status: () => statusReport(parts),
-      endpoints: () => endpointReports(records.list().records, ipam),
+      endpoints: () => endpointReports(records.list().records, ipam, { way: config.forwarding }),
       services: () => serviceReports(datapath.services.sets()),
       ipam: () => ipamReport(ipam),
       'ipam/check': () =>

@@ -75,6 +75,11 @@ function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attach
   const made = device && original ? attachNic(place, device, original) : attachVirtual(place);
   steps.onFailure('remove the programs', () => programs.detach(spec.id));
   steps.take('attach the programs', () => pod.inside(() => programs.attach(podInterfaceOf(place, made))));
+  if (made.host) {
+    const end = { spec, host: made.host, pod: made.pod, netlink: node };
+    steps.onFailure('remove the program of the host end', () => programs.detachHost(end));
+    steps.take('attach the program of the host end', () => programs.attachHost(end));
+  }
   steps.take('complete the record', () => records.write({ ...record, state: 'attached', attached: made }));
   return { ...made, netnsCookie: pod.cookie };
 }

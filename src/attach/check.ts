@@ -35,7 +35,8 @@ export function check(record: AttachmentRecord, { programs }: CheckHooks): void 
     } finally {
       pod.close();
     }
-    if (record.attached.host) checkHost(readSpec(record.spec), record.attached.host, record.attached.pod);
+    const { host, pod: end } = record.attached;
+    if (host) checkHost(readSpec(record.spec), host, end, programs);
   } catch (error) {
     throw because(`confirm ${ifName} of container ${containerId}`, error);
   }
@@ -67,11 +68,12 @@ function checkPod(spec: AttachmentSpec, { host, pod: end }: Ends, pod: Pod, prog
   });
 }
 
-function checkHost(spec: AttachmentSpec, host: HostEnd, pod: PodEnd): void {
+function checkHost(spec: AttachmentSpec, host: HostEnd, pod: PodEnd, programs: PodPrograms): void {
   const node = openNetlink();
   try {
     const link = linkOf(node, host.name, host.mac, 'on the node');
     compare(node, link, planVethHost(spec, pod.mac), 'on the node');
+    programs.checkHost({ spec, host, pod, netlink: node });
   } finally {
     node.close();
   }

@@ -1,5 +1,5 @@
 import type { Netlink } from '../netlink/socket.ts';
-import type { AttachmentKind } from './attachment.ts';
+import type { AttachmentKind, AttachmentSpec, HostEnd, PodEnd } from './attachment.ts';
 
 /** The pod's side of an attachment, seen from within its namespace. */
 export interface PodInterface {
@@ -15,22 +15,40 @@ export interface PodInterface {
   readonly hostIndex: number | undefined;
 }
 
+/** The node's side of an attachment by veth. */
+export interface HostInterface {
+  readonly spec: AttachmentSpec;
+  readonly host: HostEnd;
+  readonly pod: PodEnd;
+  /** A socket bound to the node's namespace. */
+  readonly netlink: Netlink;
+}
+
 /**
- * The eBPF programs on a pod's own interfaces. Everything here is synchronous, and what takes a
+ * The eBPF programs on a pod's interfaces and on its host end. Everything here is synchronous, and what takes a
  * {@link PodInterface} is called with the thread inside the pod's namespace.
  */
 export interface PodPrograms {
   /** Puts the programs on; over those that are there already, in their place. */
   attach(pod: PodInterface): void;
+  /** Puts the program on the host end. Called outside the pod. */
+  attachHost(end: HostInterface): void;
+  /** Undoes that for an attachment that was not completed. */
+  detachHost(end: HostInterface): void;
   /** Removes what outlives the interface (pins, map entries). Called outside; once more does nothing. */
   detach(id: string): void;
   /** @throws {Error} Naming the program that is missing or is not the one that should be there. */
   check(pod: PodInterface): void;
+  /** The same of the host end. Called outside the pod. */
+  checkHost(end: HostInterface): void;
 }
 
 /** For attachments without a datapath: delegated set-ups and tests of the interfaces alone. */
 export const noPrograms: PodPrograms = {
   attach() {},
+  attachHost() {},
+  detachHost() {},
   detach() {},
   check() {},
+  checkHost() {},
 };

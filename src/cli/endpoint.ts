@@ -18,8 +18,8 @@ export function endpointCommand(): Command {
 
 function endpointTable(endpoints: readonly EndpointReport[]): string {
   return table(
-    ['ID', 'POD', 'CONTAINER', 'INTERFACE', 'ADDRESSES', 'KIND', 'HOST-LINK', 'STATE'],
-    endpoints.map(({ id, pod, containerID, ifName, addresses, kind, hostLink, state }) => [
+    ['ID', 'POD', 'CONTAINER', 'INTERFACE', 'ADDRESSES', 'KIND', 'HOST-LINK', 'FORWARDING', 'STATE'],
+    endpoints.map(({ id, pod, containerID, ifName, addresses, kind, hostLink, forwarding, state }) => [
       id,
       pod,
       containerID.slice(0, 12),
@@ -27,6 +27,7 @@ function endpointTable(endpoints: readonly EndpointReport[]): string {
       addresses,
       kind,
       hostLink,
+      forwarding,
       state,
     ]),
   );

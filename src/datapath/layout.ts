@@ -225,6 +225,80 @@ export const sockPeer = struct<{ address: IP; port: number; backend: number }>({
   backend: u32,
 });
 
+/** `POD_…` of maps.h. */
+export const POD_FLAGS = { stack: 1, keepsAddress: 2, answersStack: 4 } as const;
+
+/** A veth pod of this node, as its host end knows it. */
+export interface Pod {
+  /** Of the host end. */
+  readonly ifindex: number;
+  /** Of {@link POD_FLAGS}. */
+  readonly flags: number;
+  /** Of the pod's end. */
+  readonly mac: Buffer;
+  /** MAC address of the host end. */
+  readonly gateway: Buffer;
+}
+
+export const pod = struct<Pod>({ ifindex: u32, flags: u32, mac: raw(6), gateway: raw(6) });
+
+/** A flow that came to a pod by the node's stack. */
+export interface StackFlow {
+  readonly pod: IP;
+  readonly peer: IP;
+  readonly pod_port: number;
+  readonly peer_port: number;
+  readonly protocol: number;
+}
+
+export const stackFlow = struct<StackFlow>({
+  pod: address,
+  peer: address,
+  pod_port: be16,
+  peer_port: be16,
+  protocol: u8,
+  zero: padding(3),
+});
+
+/** A key of the longest-prefix map: of IPv4 the length is 96 more than written. */
+export interface TunnelKey {
+  readonly length: number;
+  readonly address: IP;
+}
+
+export const tunnelKey = struct<TunnelKey>({ length: u32, address });
+
+/** 4 bytes in network order; zeros where there is none. */
+const ipv4OrNone: Codec<IPv4 | undefined> = {
+  size: 4,
+  write: (bytes, offset, ip) => void bytes.writeUInt32BE(ip ?? 0, offset),
+  read: (bytes, offset) => (bytes.readUInt32BE(offset) || undefined) as IPv4 | undefined,
+};
+
+/** The node to tunnel to; none where the network itself knows the way. */
+export interface Tunnel {
+  readonly endpoint: IPv4 | undefined;
+}
+
+export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone });
+
+/** What the programs know of this node. */
+export interface ThisNode {
+  /** ifindex of the device towards the leaf; 0: none. */
+  readonly uplink: number;
+  /** ifindex of tbvxlan; 0: there is no overlay. */
+  readonly vxlan: number;
+  readonly address: IPv4 | undefined;
+  readonly overlay_mtu: number;
+}
+
+export const thisNode = struct<ThisNode>({
+  uplink: u32,
+  vxlan: u32,
+  address: ipv4OrNone,
+  overlay_mtu: u32,
+});
+
 /** Every map that is pinned, with the codecs of its keys and values. */
 export const MAPS = {
   tb_services: { key: endpoint, value: service },
@@ -239,6 +313,11 @@ export const MAPS = {
   tb_held: { key: heldKey, value: held },
   tb_netns: { key: u64, value: netns },
   tb_sock_peers: { key: sockPeerKey, value: sockPeer },
+  tb_pods: { key: address, value: pod },
+  tb_stack_flows: { key: stackFlow, value: u8 },
+  tb_tunnels: { key: tunnelKey, value: tunnel },
+  /** At 0. */
+  tb_node: { key: u32, value: thisNode },
   /** By the number of a reason, for each CPU. */
   tb_metrics: { key: u32, value: u64 },
 } as const;

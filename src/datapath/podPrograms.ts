@@ -10,6 +10,15 @@ import { hasCode } from '../ffi/systemError.ts';
 import { namespaceCookie, namespaceIdentity, sameNamespace, withNamespace } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
+import {
+  attachHostEnd,
+  checkHostEnd,
+  type ForwardingMode,
+  forgetHostEnd,
+  hostEndOf,
+  type ReplaceFailure,
+  replaceHostEnds,
+} from './hostEnds.ts';
 import { isListed, listNamespace, type ServicesMode, unlistNamespace } from './namespaces.ts';
 import { attachByFilter, detachFilter, programOfFilter } from './podFilters.ts';
 import { type PodHook, podHooks } from './podHooks.ts';
@@ -19,12 +28,8 @@ export interface PodProgramsOptions {
   readonly bpfDir: string;
   readonly mode: ServicesMode;
   readonly records: RecordStore;
-}
-
-/** A pod whose programs could not be replaced; it keeps those it has. */
-export interface ReplaceFailure {
-  readonly id: string;
-  readonly reason: string;
+  /** @default fast, and no address is kept */
+  readonly forwarding?: ForwardingMode;
 }
 
 export interface DatapathPodPrograms extends PodPrograms {
@@ -33,7 +38,11 @@ export interface DatapathPodPrograms extends PodPrograms {
    * gone in the meantime are passed over. Not to be called inside a pod's namespace.
    */
   replaceAll(): ReplaceFailure[];
+  /** The same for the host ends alone, when what {@link ForwardingMode} says of their pods has changed. */
+  refreshHostEnds(): ReplaceFailure[];
 }
+
+const FAST: ForwardingMode = { way: 'fast', keepsAddress: () => false };
 
 /**
  * The programs of pods, by what the agent has pinned: needs neither libbpf nor an agent.
@@ -42,7 +51,8 @@ export interface DatapathPodPrograms extends PodPrograms {
  * to enforce things. A pod with a device of its own gets TCX links, which take up to 16 ms each but cannot be
  * removed from within, or filters where the kernel has no TCX.
  */
-export function datapathPodPrograms({ bpfDir, mode, records }: PodProgramsOptions): DatapathPodPrograms {
+export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPrograms {
+  const { bpfDir, mode, records, forwarding = FAST } = options;
   const directory = pinDirectory(bpfDir);
 
   /** Inside the pod's namespace. */
@@ -61,8 +71,19 @@ export function datapathPodPrograms({ bpfDir, mode, records }: PodProgramsOption
       withPrograms(directory, (programs) => put(pod, programs));
     },
 
+    attachHost(end) {
+      attachHostEnd(bpfDir, end.netlink, hostEndOf(end, forwarding));
+    },
+
+    detachHost(end) {
+      const { index, addresses } = hostEndOf(end, forwarding);
+      forgetHostEnd(bpfDir, index, addresses);
+    },
+
     detach(id) {
       const record = records.read(id);
+      const host = record?.attached?.host;
+      if (record && host) forgetHostEnd(bpfDir, host.index, addressesOf(record));
       const siblings = record === undefined ? [] : siblingsOf(record, records);
       const heir = siblings.find(({ spec }) => spec.kind.kind !== 'veth');
       detachLinks(directory, id, heir?.spec.id);
@@ -84,8 +105,15 @@ export function datapathPodPrograms({ bpfDir, mode, records }: PodProgramsOption
       }
     },
 
-    replaceAll: () =>
-      withPrograms(directory, (programs) =>
+    checkHost(end) {
+      checkHostEnd(bpfDir, end.netlink, hostEndOf(end, forwarding));
+    },
+
+    refreshHostEnds: () => replaceHostEnds(bpfDir, records.list().records, forwarding),
+
+    replaceAll: () => [
+      ...replaceHostEnds(bpfDir, records.list().records, forwarding),
+      ...withPrograms(directory, (programs) =>
         records.list().records.flatMap((record): ReplaceFailure[] => {
           try {
             replaceIn(record, directory, (pod) => put(pod, programs), programs);
@@ -95,6 +123,7 @@ export function datapathPodPrograms({ bpfDir, mode, records }: PodProgramsOption
           }
         }),
       ),
+    ],
   };
 }
 

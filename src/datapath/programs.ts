@@ -20,6 +20,11 @@ export const OBJECTS = {
   eth0_egress: ['tb_eth0_egress'],
   eth0_ingress: ['tb_eth0_ingress'],
   lo: ['tb_lo'],
+  host_ingress: ['tb_host_ingress'],
+  host_egress: ['tb_host_egress'],
+  uplink_ingress: ['tb_uplink_in'],
+  vxlan_ingress: ['tb_vxlan_in'],
+  vxlan_egress: ['tb_vxlan_out'],
   socket: [
     ...['tb_connect4', 'tb_connect6', 'tb_sendmsg4', 'tb_sendmsg6'],
     ...['tb_recvmsg4', 'tb_recvmsg6', 'tb_getpeername4', 'tb_getpeername6'],
@@ -28,10 +33,19 @@ export const OBJECTS = {
   held_gc: ['tb_held_gc'],
 } as const;
 
+/** Programs whose section says which hook they are for, and not, as libbpf has it, which type of program. */
+export const TC_PROGRAMS = Object.fromEntries(
+  [
+    ...['tb_eth0_egress', 'tb_eth0_ingress', 'tb_lo'],
+    ...['tb_host_ingress', 'tb_host_egress', 'tb_uplink_in', 'tb_vxlan_in', 'tb_vxlan_out'],
+  ].map((name) => [name, TC]),
+);
+
 /** Maps whose entries are worth carrying over when their shape changes; those of the others come back by themselves. */
 const WORTH_MIGRATING = new Set<string>([
   ...(['tb_services', 'tb_slots', 'tb_backends', 'tb_endpoints', 'tb_netns'] satisfies MapName[]),
   ...(['tb_flows', 'tb_affinity', 'tb_sock_peers'] satisfies MapName[]),
+  ...(['tb_pods', 'tb_stack_flows', 'tb_tunnels', 'tb_node'] satisfies MapName[]),
 ]);
 
 export interface DatapathOptions {
@@ -95,7 +109,7 @@ function load(name: string, options: DatapathOptions, maps: MapSet): LoadedObjec
       Object.entries(constants).map(([member, value]) => [`tb_config.${member}`, value]),
     ),
     maxEntries: options.maxEntries ?? {},
-    types: { tb_eth0_egress: TC, tb_eth0_ingress: TC, tb_lo: TC },
+    types: TC_PROGRAMS,
     reuse: (wanted) => maps.find(wanted),
   });
   maps.keep(object);

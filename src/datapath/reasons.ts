@@ -131,6 +131,87 @@ export const REASONS = [
     kind: 'drop',
     sentence: "An ICMP error to a service's address is about no flow of this pod.",
   },
+  {
+    name: 'spoofed_source',
+    kind: 'drop',
+    sentence: 'A pod sent from an address or MAC address that is not its own.',
+  },
+  {
+    name: 'unknown_tunnel',
+    kind: 'drop',
+    sentence: 'A tunnelled packet came from a node that its source does not belong to.',
+  },
+  {
+    name: 'no_tunnel',
+    kind: 'drop',
+    sentence: 'A packet was routed into the overlay, and no node there has its destination.',
+  },
+  {
+    name: 'forwarded_to_pod',
+    kind: 'event',
+    sentence: 'A packet went to a pod of this node, past the stack.',
+  },
+  {
+    name: 'forwarded_to_uplink',
+    kind: 'event',
+    sentence: "A pod's packet went out by the uplink, past the stack.",
+  },
+  {
+    name: 'forwarded_to_tunnel',
+    kind: 'event',
+    sentence: "A pod's packet went through the overlay, past the stack.",
+  },
+  {
+    name: 'stack_not_ip',
+    kind: 'event',
+    sentence: "A pod's frame is no IP packet to its gateway: ARP, a VLAN tag, another MAC address.",
+  },
+  {
+    name: 'stack_on_link',
+    kind: 'event',
+    sentence: "A pod's packet is multicast or to a neighbour: for the stack.",
+  },
+  {
+    name: 'stack_malformed',
+    kind: 'event',
+    sentence: "A pod's packet ends inside its transport header: for the stack.",
+  },
+  {
+    name: 'stack_options',
+    kind: 'event',
+    sentence: 'A packet has options that routers look at: for the stack.',
+  },
+  {
+    name: 'stack_ttl',
+    kind: 'event',
+    sentence: "A packet's time to live is over: the stack answers.",
+  },
+  {
+    name: 'stack_mtu',
+    kind: 'event',
+    sentence: 'A packet is too large for its way: the stack answers or fragments.',
+  },
+  {
+    name: 'stack_pod',
+    kind: 'event',
+    sentence: 'A packet from or to a pod whose packets all take the stack.',
+  },
+  {
+    name: 'stack_flow',
+    kind: 'event',
+    sentence:
+      "A pod's packet answers one that came by the stack: for the stack, which may have to translate it.",
+  },
+  {
+    name: 'stack_node',
+    kind: 'event',
+    sentence: "A pod's packet is for the node itself, or has no route: for the stack.",
+  },
+  {
+    name: 'stack_device',
+    kind: 'event',
+    sentence: "A pod's packet leaves by another device than the uplink: for the stack.",
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

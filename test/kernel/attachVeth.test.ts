@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { attachmentId } from '../../src/attach/attachment.ts';
+import { noPrograms } from '../../src/attach/podPrograms.ts';
 import { route, snapshot, specFor, TestNode } from './attachRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 
@@ -197,6 +198,7 @@ test('programs are attached inside the pod, told everything, and taken off when 
   const pod = node.pod();
   const calls: string[] = [];
   const programs = {
+    ...noPrograms,
     attach({
       id,
       index,
@@ -211,7 +213,6 @@ test('programs are attached inside the pod, told everything, and taken off when 
       throw new Error('no such program');
     },
     detach: (id: string) => calls.push(`detach ${id}`),
-    check() {},
   };
   const spec = specFor(pod, DUAL);
   const before = [snapshot(node.at), snapshot(pod)];

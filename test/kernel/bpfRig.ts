@@ -14,6 +14,7 @@ import {
   type ProtocolName,
   SERVICE_FLAGS,
 } from '../../src/datapath/layout.ts';
+import { TC_PROGRAMS } from '../../src/datapath/programs.ts';
 import { REASONS, type Reason } from '../../src/datapath/reasons.ts';
 import type { Codec } from '../../src/ebpf/codec.ts';
 import { u32 } from '../../src/ebpf/codec.ts';
@@ -22,18 +23,21 @@ import { BpfMap, createMap, mapInfo, openMapById, perCpu } from '../../src/ebpf/
 import { type LoadedObject, loadObject } from '../../src/ebpf/object.ts';
 
 const DIRECTORY = join(import.meta.dirname, '../../dist/bpf');
-export const OBJECTS = ['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc'] as const;
+export const OBJECTS = [
+  ...(['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc'] as const),
+  ...(['host_ingress', 'host_egress', 'uplink_ingress', 'vxlan_ingress', 'vxlan_egress'] as const),
+] as const;
 
 export type ProgramName =
   | 'tb_eth0_egress'
   | 'tb_eth0_ingress'
   | 'tb_lo'
+  | `tb_host_${'in' | 'e'}gress`
+  | 'tb_uplink_in'
+  | `tb_vxlan_${'in' | 'out'}`
   | `tb_${'connect' | 'sendmsg' | 'recvmsg' | 'getpeername'}${4 | 6}`
   | 'tb_flow_gc'
   | 'tb_held_gc';
-
-/** BPF_PROG_TYPE_SCHED_CLS; libbpf 1.1 knows no section by the names that say which hook it is. */
-const TC = { type: 3, attachType: 0 };
 
 export const MAGLEV_RING = 16381;
 
@@ -76,7 +80,7 @@ export class Datapath {
       const loaded = loadObject(join(DIRECTORY, `${object}.o`), {
         constants: prefixed(constants),
         maxEntries: { tb_flows: 4096, tb_slots: 4096, ...maxEntries },
-        types: { tb_eth0_egress: TC, tb_eth0_ingress: TC, tb_lo: TC },
+        types: TC_PROGRAMS,
         reuse: ({ name }) => {
           const fd = this.#fds.get(name);
           return fd === undefined ? undefined : openMapById(mapInfo(fd).id);

@@ -1,0 +1,52 @@
+/* This file contains the program at tc ingress of a pod's host end, where its packets come to the node. */
+#include "local_pod.h"
+#include "masquerade.h"
+#include "node_services.h"
+#include "packet.h"
+#include "pods.h"
+#include "spoofing.h"
+#include "stack_flows.h"
+#include "tunnel.h"
+#include "uplink.h"
+#include "verdict.h"
+
+/* The way off the node. */
+static __always_inline int leave(struct __sk_buff *skb, struct packet *packet)
+{
+	int verdict = masquerade(skb, packet);
+	if (verdict == CONTINUE)
+		verdict = to_tunnel(skb, packet);
+	return verdict == CONTINUE ? to_uplink(skb, packet) : verdict;
+}
+
+SEC("tc/ingress")
+int tb_host_ingress(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	int parsed = parse(skb, &packet);
+	if (parsed == NOT_IP)
+		return to_stack(REASON_stack_not_ip);
+	const struct pod *sender = find_pod(&packet.source);
+	int verdict = check_source(skb, &packet, sender);
+	if (verdict != CONTINUE)
+		return verdict;
+	if (parsed == TRUNCATED)
+		return to_stack(REASON_stack_malformed);
+	if (!is_for_router(skb, &packet))
+		return to_stack(REASON_stack_not_ip);
+	if (stays_on_link(&packet))
+		return to_stack(REASON_stack_on_link);
+	if (sender && answers_stack(&packet, sender))
+		return to_stack(REASON_stack_flow);
+	/* Whoever has to see the packets of this pod has to see those to its neighbours too. */
+	bool by_stack = sender && sender->flags & POD_STACK;
+	if (!by_stack)
+		verdict = to_local_pod(skb, &packet);
+	if (verdict == CONTINUE)
+		verdict = to_outside(skb, &packet);
+	if (verdict != CONTINUE)
+		return verdict;
+	return by_stack ? to_stack(REASON_stack_pod) : leave(skb, &packet);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,80 @@
+/* This file contains the overlay: VXLAN (RFC 7348) by one device, tbvxlan, which is told with each packet where to. Both
+ * families inside, IPv4 underneath. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <stddef.h>
+
+#include "hop.h"
+#include "maps.h"
+#include "packet.h"
+#include "this_node.h"
+#include "verdict.h"
+
+/* The VXLAN network identifier of all clusters: who may send is told by address. */
+#define NETWORK 111
+
+#define TUNNEL_TTL 64
+
+/* Size of struct bpf_tunnel_key before Linux 6.0 gave it the local address. */
+#define TUNNEL_KEY_WITHOUT_LOCAL offsetof(struct bpf_tunnel_key, local_ipv4)
+
+/* NULL: the address is outside the cluster, or on this node. */
+static __always_inline struct tunnel *find_tunnel(const struct address *address)
+{
+	struct tunnel_key key = { .length = 8 * sizeof(*address), .address = *address };
+	return bpf_map_lookup_elem(&tb_tunnels, &key);
+}
+
+/* The MAC address of a node's tbvxlan follows from its IP address, so that nobody need ask. */
+static __always_inline void mac_of_node(__u8 *mac, __be32 node)
+{
+	mac[0] = 0x02; /* locally administered */
+	mac[1] = 0x74;
+	__builtin_memcpy(mac + 2, &node, sizeof(node));
+}
+
+/* Says where tbvxlan is to send the packet. The source is named as well, or the kernel would choose one, and the other end
+ * would not know it. */
+static __always_inline int address_tunnel(struct __sk_buff *skb, __be32 endpoint, __be32 local)
+{
+	struct bpf_tunnel_key key = {
+		.tunnel_id = NETWORK,
+		.remote_ipv4 = bpf_ntohl(endpoint),
+		.local_ipv4 = bpf_ntohl(local),
+		.tunnel_ttl = TUNNEL_TTL,
+	};
+	__u8 destination[ETH_ALEN];
+	__u8 source[ETH_ALEN];
+	mac_of_node(destination, endpoint);
+	mac_of_node(source, local);
+	set_macs(skb, destination, source);
+	/* The inner checksums cover everything that matters (RFC 7348 section 5: zero over IPv4). */
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX) &&
+	    bpf_skb_set_tunnel_key(skb, &key, TUNNEL_KEY_WITHOUT_LOCAL, BPF_F_ZERO_CSUM_TX))
+		return drop(REASON_rewrite_failed);
+	return CONTINUE;
+}
+
+/* CONTINUE: the destination is not reached through the overlay. */
+static __always_inline int to_tunnel(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct tunnel *tunnel = find_tunnel(&packet->destination);
+	const struct node *node = this_node();
+	if (!tunnel || !tunnel->endpoint || !node || !node->vxlan)
+		return CONTINUE;
+	if (wire_length(skb, packet) > node->overlay_mtu)
+		return to_stack(REASON_stack_mtu);
+	int verdict = check_hop(skb, packet);
+	if (verdict != CONTINUE)
+		return verdict;
+	count_hop(skb, packet);
+	verdict = address_tunnel(skb, tunnel->endpoint, node->address);
+	if (verdict != CONTINUE)
+		return verdict;
+	count(REASON_forwarded_to_tunnel);
+	return bpf_redirect(node->vxlan, 0);
+}

@@ -1,0 +1,66 @@
+/* This file contains the way out by the uplink: the routing table is asked, the stack is not. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "hop.h"
+#include "next_hop.h"
+#include "packet.h"
+#include "subprogram.h"
+#include "this_node.h"
+#include "verdict.h"
+
+/* As for a packet that has come in by this device, with all that routing rules may look at. */
+static __always_inline struct bpf_fib_lookup route_query(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_fib_lookup query = {
+		.ifindex = skb->ifindex,
+		.l4_protocol = packet->protocol,
+		.sport = packet->source_port,
+		.dport = packet->destination_port,
+		.tot_len = wire_length(skb, packet),
+	};
+	if (packet->ipv6) {
+		query.family = FAMILY_IPV6;
+		__builtin_memcpy(query.ipv6_src, &packet->source, sizeof(packet->source));
+		__builtin_memcpy(query.ipv6_dst, &packet->destination, sizeof(packet->destination));
+	} else {
+		query.family = FAMILY_IPV4;
+		query.ipv4_src = packet->source.words[3];
+		query.ipv4_dst = packet->destination.words[3];
+	}
+	return query;
+}
+
+/* The MAC address is left to the neighbour subsystem even where the look-up has found it: a neighbour that nobody uses is
+ * never asked again, and would be believed for ever after it has moved. */
+static __always_inline int to_neighbour(const struct bpf_fib_lookup *found)
+{
+	struct bpf_redir_neigh hop = { .nh_family = found->family };
+	__builtin_memcpy(hop.ipv6_nh, found->ipv6_dst, sizeof(hop.ipv6_nh));
+	count(REASON_forwarded_to_uplink);
+	return bpf_redirect_neigh(found->ifindex, &hop, sizeof(hop), 0);
+}
+
+/* Where everything goes that nobody else has taken. */
+static __always_inline int to_uplink(struct __sk_buff *skb, const struct packet *packet)
+{
+	int verdict = check_hop(skb, packet);
+	if (verdict != CONTINUE)
+		return verdict;
+	const struct node *node = this_node();
+	struct bpf_fib_lookup query = route_query(skb, packet);
+	switch (bpf_fib_lookup(skb, &query, sizeof(query), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+		if (!node || query.ifindex != node->uplink)
+			return to_stack(REASON_stack_device);
+		count_hop(skb, packet);
+		return to_neighbour(&query);
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		return to_stack(REASON_stack_mtu);
+	default:
+		return to_stack(REASON_stack_node);
+	}
+}

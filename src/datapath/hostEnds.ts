@@ -1,0 +1,204 @@
+import { formatIP, type IP } from '../address/ip.ts';
+import { type Mac, macBytes } from '../address/mac.ts';
+import type { HostInterface } from '../attach/podPrograms.ts';
+import { type AttachmentRecord, bootId } from '../attach/record.ts';
+import { readSpec } from '../attach/recordText.ts';
+import { withDescriptor } from '../ebpf/bpf.ts';
+import { type BpfMap, openMap } from '../ebpf/map.ts';
+import { openPin } from '../ebpf/pin.ts';
+import { messageOf } from '../errors.ts';
+import { hasCode } from '../ffi/systemError.ts';
+import { type Netlink, openNetlink } from '../netlink/socket.ts';
+import { type PinDirectory, pinDirectory } from './directory.ts';
+import { attachFilter, detachFilter, type FilterHook, programOfFilter } from './filters.ts';
+import { MAPS, POD_FLAGS, type Pod } from './layout.ts';
+import { pinnedProgramId } from './podLinks.ts';
+
+/** The node's end of a pod's veth pair, where its packets come in. */
+export interface HostEndOfPod {
+  readonly index: number;
+  readonly mac: Mac;
+  readonly podMac: Mac;
+  readonly addresses: readonly IP[];
+  /** Why all of its packets take the node's stack; `undefined`: they need not. */
+  readonly byStack: StackReason | undefined;
+  /** Whether the node never puts its own address in place of the pod's. */
+  readonly keepsAddress: boolean;
+}
+
+/**
+ * What the fast way would pass by. A chained plugin works with netfilter (`portmap`) or with queues on the host end
+ * (`bandwidth`), neither of which sees packets that do not take the stack.
+ */
+export type StackReason =
+  | { readonly kind: 'configured' }
+  | { readonly kind: 'chained'; readonly plugin: string };
+
+/** Plugins that put a queueing discipline of their own where clsact would be: there is no room for our program. */
+const OCCUPIERS: readonly string[] = ['bandwidth'];
+
+/** What the datapath is to do for pods on veths. */
+export interface ForwardingMode {
+  /** `stack`: for debugging, and for nodes whose packets somebody else has to see. */
+  readonly way: 'fast' | 'stack';
+  /** Whether a pod with this address keeps it towards the outside. */
+  readonly keepsAddress: (address: IP) => boolean;
+}
+
+/** Why a pod's packets take the stack, if they do. */
+export function stackReasonOf(
+  { way }: Pick<ForwardingMode, 'way'>,
+  followers: readonly { readonly type: string }[] = [],
+): StackReason | undefined {
+  const [follower] = followers;
+  if (follower !== undefined) return { kind: 'chained', plugin: follower.type };
+  return way === 'stack' ? { kind: 'configured' } : undefined;
+}
+
+export function hostEndOf(
+  { spec, host, pod }: Omit<HostInterface, 'netlink'>,
+  mode: ForwardingMode,
+): HostEndOfPod {
+  const addresses = addressesOf(spec);
+  return {
+    index: host.index,
+    mac: host.mac,
+    podMac: pod.mac,
+    addresses,
+    byStack: stackReasonOf(mode, spec.followers),
+    keepsAddress: addresses.some((address) => mode.keepsAddress(address)),
+  };
+}
+
+/** How the pod's packets are forwarded, as people see it. */
+export function describeForwarding(reason: StackReason | undefined): string {
+  if (reason === undefined) return 'fast';
+  return reason.kind === 'configured' ? 'stack (configured)' : `stack (${reason.plugin})`;
+}
+
+/** @param node A socket in the node's namespace. Over what is there already: in its place. */
+export function attachHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod): void {
+  const directory = pinDirectory(bpfDir);
+  // First who it is: without that the program takes all it sends for forged.
+  withPods(directory, (map) => {
+    for (const address of end.addresses) map.set(address, entryOf(end, map.get(address)));
+  });
+  for (const hook of hooksOf(end.index)) {
+    if (isOccupied(end)) detachFilter(node, hook);
+    else {
+      withDescriptor(openPin(directory.program(hook.program)), (program) =>
+        attachFilter(node, hook, program),
+      );
+    }
+  }
+}
+
+/** Forgets the addresses of a host end that is gone, or about to be; not those that another pod has by now. */
+export function forgetHostEnd(bpfDir: string, index: number, addresses: readonly IP[]): void {
+  withPods(pinDirectory(bpfDir), (map) => {
+    for (const address of addresses) if (map.get(address)?.ifindex === index) map.delete(address);
+  });
+}
+
+/** An attachment whose programs could not be replaced; it keeps those it has. */
+export interface ReplaceFailure {
+  readonly id: string;
+  readonly reason: string;
+}
+
+/**
+ * Gives the host ends of all these attachments what is pinned now, and forgets every other. Those whose device is gone are
+ * passed over. The thread stands in the node's namespace.
+ */
+export function replaceHostEnds(
+  bpfDir: string,
+  records: readonly AttachmentRecord[],
+  mode: ForwardingMode,
+): ReplaceFailure[] {
+  const node = openNetlink();
+  try {
+    const ends = records.filter(isStanding).map(({ spec, attached }) => ({
+      id: spec.id,
+      end: hostEndOf({ spec: readSpec(spec), ...attached }, mode),
+    }));
+    // Also of those that are being attached at this moment.
+    const kept = new Set(records.flatMap(({ spec }) => addressesOf(readSpec(spec))));
+    withPods(pinDirectory(bpfDir), (map) =>
+      map.deleteAll([...map.keys()].filter((address) => !kept.has(address))),
+    );
+    return ends.flatMap(({ id, end }) => {
+      try {
+        attachHostEnd(bpfDir, node, end);
+        return [];
+      } catch (error) {
+        return hasCode(error, 'ENODEV') ? [] : [{ id, reason: messageOf(error) }];
+      }
+    });
+  } finally {
+    node.close();
+  }
+}
+
+type Standing = AttachmentRecord & {
+  readonly attached: { readonly host: HostInterface['host']; readonly pod: HostInterface['pod'] };
+};
+
+/** Of another boot nothing is left, and the number of a device may have become another's. */
+function isStanding(record: AttachmentRecord): record is Standing {
+  return record.state === 'attached' && record.attached?.host !== undefined && record.bootId === bootId();
+}
+
+/** @throws {Error} Naming what is missing. */
+export function checkHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod): void {
+  const directory = pinDirectory(bpfDir);
+  for (const hook of isOccupied(end) ? [] : hooksOf(end.index)) {
+    const found = programOfFilter(node, hook);
+    if (found !== pinnedProgramId(directory.program(hook.program))) {
+      throw new Error(`Cannot find ${hook.program} at the host end: ${found ?? 'nothing'} is attached`);
+    }
+  }
+  withPods(directory, (map) => {
+    for (const address of end.addresses) {
+      if (map.get(address)?.ifindex === end.index) continue;
+      throw new Error(
+        `Cannot find the pod in tb_pods: what it sends is dropped (value ${formatIP(address)})`,
+      );
+    }
+  });
+}
+
+function addressesOf({ addresses }: HostInterface['spec']): IP[] {
+  return addresses.map(({ address }) => address.address);
+}
+
+function isOccupied({ byStack }: HostEndOfPod): boolean {
+  return byStack?.kind === 'chained' && OCCUPIERS.includes(byStack.plugin);
+}
+
+function hooksOf(index: number): FilterHook[] {
+  return [
+    { program: 'tb_host_ingress', index, direction: 'ingress' },
+    { program: 'tb_host_egress', index, direction: 'egress' },
+  ];
+}
+
+/** What the programs have noted in the former entry of the same host end, stays. */
+function entryOf({ index, mac, podMac, byStack, keepsAddress }: HostEndOfPod, former: Pod | undefined): Pod {
+  const noted = former?.ifindex === index ? former.flags & POD_FLAGS.answersStack : 0;
+  return {
+    ifindex: index,
+    flags:
+      noted | (byStack === undefined ? 0 : POD_FLAGS.stack) | (keepsAddress ? POD_FLAGS.keepsAddress : 0),
+    mac: macBytes(podMac),
+    gateway: macBytes(mac),
+  };
+}
+
+function withPods<T>(directory: PinDirectory, body: (map: BpfMap<IP, Pod>) => T): T {
+  const map = openMap(directory.map('tb_pods'), MAPS.tb_pods.key, MAPS.tb_pods.value);
+  try {
+    return body(map);
+  } finally {
+    map.close();
+  }
+}
