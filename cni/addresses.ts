@@ -30,6 +30,8 @@ export interface Allocation {
   readonly ips: readonly ResultAddress[];
   readonly routes: readonly ResultRoute[];
   readonly dns: Dns;
+  /** Resolves when the source will know of it after whatever happens: before that no answer may be given. Absent: it does. */
+  readonly durable?: Promise<void> | undefined;
 }
 
 /**

@@ -31,15 +31,18 @@ export async function handleVerb(
   }
 }
 
-/** Undefined for a body above the limit. */
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request) {
-    length += chunk.length;
-    if (length <= INPUT_MAX) chunks.push(chunk);
-  }
-  return length <= INPUT_MAX ? Buffer.concat(chunks).toString() : undefined;
+/** Undefined for a body above the limit. By events, since iterating takes a tenth of a millisecond, a twentieth of an ADD. */
+function readBody(request: IncomingMessage): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= INPUT_MAX) chunks.push(chunk);
+    });
+    request.on('end', () => resolve(length <= INPUT_MAX ? Buffer.concat(chunks).toString() : undefined));
+    request.on('error', reject);
+  });
 }
 
 /** The variables among the headers, which Node reads as Latin-1 and the launcher wrote as they were. */

@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -50,34 +51,34 @@ static bool is_served(const char *verb)
 }
 
 /* Keeps standard input in memory, where it can be sent, and read once more by the bundle. */
-static const char *keep_input(size_t *length)
+static struct iovec keep_input(void)
 {
 	int fd = memfd_create("input", MFD_CLOEXEC);
+	struct iovec input = { 0 };
 	char chunk[65536];
 	ssize_t n;
 
-	*length = 0;
 	while ((n = read(STDIN_FILENO, chunk, sizeof(chunk))) > 0) {
 		if (write(fd, chunk, n) != n)
-			return NULL;
-		*length += n;
+			return input;
+		input.iov_len += n;
 	}
 	if (n < 0 || dup2(fd, STDIN_FILENO) < 0 || lseek(STDIN_FILENO, 0, SEEK_SET) < 0)
-		return NULL;
-
-	const char *text = mmap(NULL, *length, PROT_READ, MAP_PRIVATE, fd, 0);
-	return text == MAP_FAILED ? NULL : text;
+		return input;
+	void *text = mmap(NULL, input.iov_len, PROT_READ, MAP_PRIVATE, fd, 0);
+	input.iov_base = text == MAP_FAILED ? NULL : text;
+	return input;
 }
 
 /* The value of "agentSocket", found without understanding JSON: hence plain and once, or not at all. */
-static bool find_socket(const char *text, size_t length, struct sockaddr_un *address)
+static bool find_socket(struct iovec input, struct sockaddr_un *address)
 {
 	static const char key[] = "\"agentSocket\"";
-	const char *end = text + length;
-	const char *at = memmem(text, length, key, sizeof(key) - 1);
+	const char *text = input.iov_base, *end = text + input.iov_len;
+	const char *at = memmem(text, input.iov_len, key, sizeof(key) - 1);
 
 	address->sun_family = AF_UNIX;
-	if (memchr(text, '\\', length))
+	if (memchr(text, '\\', input.iov_len))
 		return false;
 	if (!at) {
 		strcpy(address->sun_path, DEFAULT_SOCKET);
@@ -106,9 +107,10 @@ static bool is_plain(const char *value)
 	return !length || (value[0] != ' ' && value[length - 1] != ' ');
 }
 
-/* Writes the request up to its body; returns its length, 0 if HTTP cannot say it. */
-static size_t write_head(char *head, const char *verb, size_t body)
+/* The request up to its body; nothing if HTTP cannot say it. */
+static struct iovec write_head(const char *verb, size_t body)
 {
+	static char head[HEAD_MAX];
 	size_t used = snprintf(head, HEAD_MAX, "POST /cni/%s HTTP/1.0\r\nContent-Length: %zu\r\n", verb, body);
 
 	for (char **variable = environ; *variable; variable++) {
@@ -117,25 +119,13 @@ static size_t write_head(char *head, const char *verb, size_t body)
 			continue;
 		int name = equals - *variable;
 		if (strspn(*variable, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") != (size_t)name || !is_plain(equals + 1))
-			return 0;
+			return (struct iovec){ 0 };
 		used += snprintf(head + used, HEAD_MAX - used, "%.*s: %s\r\n", name, *variable, equals + 1);
 		if (used >= HEAD_MAX - 2)
-			return 0;
+			return (struct iovec){ 0 };
 	}
 	memcpy(head + used, "\r\n", 2);
-	return used + 2;
-}
-
-static bool send_all(int fd, const char *bytes, size_t length)
-{
-	while (length > 0) {
-		ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL);
-		if (n < 0)
-			return false;
-		bytes += n;
-		length -= n;
-	}
-	return true;
+	return (struct iovec){ head, used + 2 };
 }
 
 /* The body of a complete answer; NULL as long as it is not complete, and for ever if it is not ours. */
@@ -153,18 +143,20 @@ static const char *complete_body(const char *answer, size_t length, int *status,
 }
 
 /* Asks the agent; returns the exit code, or -1 if there is no complete answer. */
-static int ask_agent(const struct sockaddr_un *address, const char *head, size_t head_length,
-		     const char *input, size_t input_length)
+static int ask_agent(const struct sockaddr_un *address, struct iovec head, struct iovec input)
 {
 	static char answer[ANSWER_MAX + 1];
 	size_t length = 0, body_length;
 	const char *body;
+	struct iovec parts[] = { head, input };
+	struct msghdr request = { .msg_iov = parts, .msg_iovlen = 2 };
 	ssize_t n;
 	int status;
 
+	/* In one piece, that the agent is woken once. A send that blocks sends all, unless the time is up. */
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-	    !send_all(fd, head, head_length) || !send_all(fd, input, input_length))
+	    sendmsg(fd, &request, MSG_NOSIGNAL) != (ssize_t)(head.iov_len + input.iov_len))
 		return -1;
 	while (!(body = complete_body(answer, length, &status, &body_length))) {
 		n = recv(fd, answer + length, ANSWER_MAX - length, 0);
@@ -198,20 +190,18 @@ static void set_deadline(int seconds)
 
 static int try_agent(const char *verb)
 {
-	static char head[HEAD_MAX];
 	struct sockaddr_un address = { 0 };
-	size_t input_length;
+	struct iovec input = keep_input();
 
-	const char *input = keep_input(&input_length);
-	if (!input || !find_socket(input, input_length, &address))
+	if (!input.iov_base || !find_socket(input, &address))
 		return -1;
-	size_t head_length = write_head(head, verb, input_length);
-	if (!head_length)
+	struct iovec head = write_head(verb, input.iov_len);
+	if (!head.iov_base)
 		return -1;
 	/* The bundle would ask the same agent once more, and wait as long. */
 	setenv("TOMBOLO_AGENT", "silent", 1);
 	set_deadline(ANSWER_SECONDS);
-	int code = ask_agent(&address, head, head_length, input, input_length);
+	int code = ask_agent(&address, head, input);
 	set_deadline(0);
 	return code;
 }

@@ -45,7 +45,10 @@ export async function add(call: CallOf<'ADD'>, node: Node): Promise<JsonObject> 
     const dns = saysSomething(allocation.dns) ? allocation.dns : configuration.dns;
     const result = chainResults(configuration.prevResult ?? EMPTY_RESULT, resultOf(spec, attached, dns));
     undo.push('undo its followers', () => deleteFollowers(followers, owner, environment));
-    return formatResult(await addFollowers(followers, result, version, environment), version);
+    const final = await addFollowers(followers, result, version, environment);
+    // The disk was at work while the interface was made.
+    await allocation.durable;
+    return formatResult(final, version);
   } catch (error) {
     await undo.all();
     throw error;

@@ -5,7 +5,7 @@ import { contains } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
 import { type Allocation, Refusal, type RefusalReason, type Request } from '../ipam/allocator.ts';
 import type { Source } from '../ipam/binding.ts';
-import type { Ipam } from '../ipam/ipam.ts';
+import type { Ipam, Reservation } from '../ipam/ipam.ts';
 import type { PodName } from './binding.ts';
 import type { Shortage } from './shortage.ts';
 
@@ -43,8 +43,8 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
       try {
         const sources = await supply.sourcesOf(pod);
         const request = { owner, pod, addresses: ips, onLink, sources };
-        const allocation = await allocatePatiently(ipam, supply, request);
-        return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS };
+        const { allocation, durable } = await reservePatiently(ipam, supply, request);
+        return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS, durable };
       } catch (error) {
         if (error instanceof Refusal) throw refused(error, supply);
         throw error;
@@ -89,10 +89,10 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
 }
 
 /** A node that ran dry says so at once, and waits for the segment that the operator gives it. */
-async function allocatePatiently(ipam: Ipam, supply: Supply, request: Request): Promise<Allocation> {
+async function reservePatiently(ipam: Ipam, supply: Supply, request: Request): Promise<Reservation> {
   for (const end = performance.now() + PATIENCE_MS; ; ) {
     try {
-      return await ipam.allocate(request);
+      return ipam.reserve(request);
     } catch (error) {
       const left = end - performance.now();
       if (!(error instanceof Refusal) || !error.short || !supply.mayGrow() || left <= 0) throw error;

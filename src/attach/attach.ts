@@ -26,6 +26,14 @@ export interface Workplace {
   readonly node: Netlink;
   readonly pod: Pod;
   readonly steps: Steps;
+  /** Puts the programs on an interface, which must not be up yet: no packet is to pass without them. */
+  equip(ends: Ends): void;
+}
+
+/** The indices of an interface: in the pod, and of its other end on the node, if it has one. */
+export interface Ends {
+  readonly index: number;
+  readonly hostIndex?: number | undefined;
 }
 
 /** What they make. */
@@ -45,7 +53,7 @@ export function attach(spec: AttachmentSpec, hooks: AttachHooks): Attached {
   let pod: Pod | undefined;
   try {
     pod = openPod(spec.netns);
-    return takeSteps({ spec, node, pod, steps }, hooks);
+    return takeSteps({ spec, node, pod, steps, equip: equipment(spec, pod, steps, hooks) }, hooks);
   } catch (error) {
     const stuck = steps.unwind();
     const reasons = [messageOf(error), ...stuck].join('; ');
@@ -73,8 +81,6 @@ function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attach
     () => records.remove(spec.id),
   );
   const made = device && original ? attachNic(place, device, original) : attachVirtual(place);
-  steps.onFailure('remove the programs', () => programs.detach(spec.id));
-  steps.take('attach the programs', () => pod.inside(() => programs.attach(podInterfaceOf(place, made))));
   if (made.host) {
     const end = { spec, host: made.host, pod: made.pod, netlink: node };
     steps.onFailure('remove the program of the host end', () => programs.detachHost(end));
@@ -89,15 +95,18 @@ function attachVirtual(place: Workplace): Made {
   return kind.kind === 'child' ? attachChild(place, kind) : attachVeth(place);
 }
 
-function podInterfaceOf({ spec, pod }: Workplace, made: Made) {
-  return {
-    id: spec.id,
-    kind: spec.kind.kind,
-    ifName: spec.ifName,
-    index: made.pod.index,
-    netns: spec.netns,
-    netlink: pod.netlink,
-    hostIndex: made.host?.index,
+function equipment(spec: AttachmentSpec, pod: Pod, steps: Steps, { programs }: AttachHooks) {
+  return ({ index, hostIndex }: Ends) => {
+    const { id, ifName, netns } = spec;
+    const addresses = spec.addresses.map(({ address }) => address.address);
+    const { netlink, cookie: netnsCookie } = pod;
+    const kind = spec.kind.kind;
+    steps.onFailure('remove the programs', () => programs.detach(id));
+    steps.take('attach the programs', () =>
+      pod.inside(() =>
+        programs.attach({ id, kind, ifName, index, netns, netlink, netnsCookie, addresses, hostIndex }),
+      ),
+    );
   };
 }
 

@@ -63,6 +63,8 @@ function checkPod(spec: AttachmentSpec, { host, pod: end }: Ends, pod: Pod, prog
       index: link.index,
       netns: spec.netns,
       netlink: pod.netlink,
+      netnsCookie: pod.cookie,
+      addresses: spec.addresses.map(({ address }) => address.address),
       hostIndex: host?.index,
     });
   });

@@ -7,9 +7,10 @@ import { configureInterface } from './podInterface.ts';
 
 /** A device on top of one of the node's, born in the pod under its final name. */
 export function attachChild(
-  { spec, node, pod, steps }: Workplace,
+  place: Workplace,
   { master, type }: { readonly master: string; readonly type: 'macvlan' | 'ipvlan' },
 ): Made {
+  const { spec, node, pod, steps } = place;
   const parent = findLink(node, master);
   if (parent === undefined) throw new Error(`there is no master ${master}`);
   const link = {
@@ -28,6 +29,6 @@ export function attachChild(
   );
   const { index, mac, mtu } = getLink(pod.netlink, spec.ifName);
   if (mac === undefined) throw new Error(`${type} ${spec.ifName} has no MAC address`);
-  configureInterface({ spec, pod, steps, index }, planNic(spec));
+  configureInterface(place, { index }, planNic(spec));
   return { pod: { name: spec.ifName, mac, mtu, index, master } };
 }

@@ -11,11 +11,8 @@ import { configureInterface } from './podInterface.ts';
 import type { AttachmentRecord, OriginalDevice } from './record.ts';
 
 /** Lends a device of the node to the pod. */
-export function attachNic(
-  { spec, node, pod, steps }: Workplace,
-  device: Link,
-  original: OriginalDevice,
-): Made {
+export function attachNic(place: Workplace, device: Link, original: OriginalDevice): Made {
+  const { spec, node, pod, steps } = place;
   const lent = { id: spec.id, original, mac: spec.mac, podIndex: undefined };
   steps.onFailure('give the device back', () => {
     const failed = returnDevice(node, pod, lent).failed;
@@ -34,7 +31,7 @@ export function attachNic(
     const changes = { name: spec.ifName, mac: spec.mac, mtu: spec.mtu || undefined };
     setLink(pod.netlink, index, changes);
   });
-  configureInterface({ spec, pod, steps, index }, planNic(spec));
+  configureInterface(place, { index }, planNic(spec));
   const { mac, mtu } = getLink(pod.netlink, index);
   if (mac === undefined) throw new Error(`device ${original.name} has no MAC address`);
   return { pod: { name: spec.ifName, mac, mtu, index, pciId: original.pciId } };

@@ -32,19 +32,24 @@ const ETHERNET_MTU = 1500;
 
 /** The index of the link the node's default route leaves by, if it has one. */
 export function defaultLinks(nl: Netlink): number[] {
-  const links = ELSEWHERE.flatMap((address) => {
-    try {
-      return lookUpRoute(nl, address).nextHops.map(({ index }) => index);
-    } catch (error) {
-      if (hasCode(error, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return [];
-      throw error;
-    }
-  });
-  return links.filter((index) => index !== undefined);
+  return ELSEWHERE.flatMap((address) => linksTowards(nl, address));
+}
+
+function linksTowards(nl: Netlink, address: IP): number[] {
+  try {
+    const links = lookUpRoute(nl, address).nextHops.map(({ index }) => index);
+    return links.filter((index) => index !== undefined);
+  } catch (error) {
+    if (hasCode(error, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return [];
+    throw error;
+  }
 }
 
 /** The MTU towards the rest of the world: that of the default route's link; 1500 without one. */
 export function uplinkMtu(nl: Netlink): number {
-  const [index] = defaultLinks(nl);
-  return index === undefined ? ETHERNET_MTU : getLink(nl, index).mtu;
+  for (const address of ELSEWHERE) {
+    const [index] = linksTowards(nl, address);
+    if (index !== undefined) return getLink(nl, index).mtu;
+  }
+  return ETHERNET_MTU;
 }

@@ -4,6 +4,7 @@ import { addAddress } from '../netlink/address.ts';
 import { getLink, setLink } from '../netlink/link.ts';
 import { replaceNeighbour } from '../netlink/neighbour.ts';
 import { addRoute, listRoutes, MAIN_TABLE } from '../netlink/route.ts';
+import type { Ends, Workplace } from './attach.ts';
 import type { AttachmentSpec } from './attachment.ts';
 import { type InterfacePlan, isOffLink } from './plan.ts';
 import type { Pod } from './pod.ts';
@@ -24,19 +25,24 @@ const LOOPBACK_SYSCTLS = [
 /** A route that an earlier interface of the pod has already comes after it: IPv6 starts at 1024. */
 const BEHIND = 2048;
 
-interface Interface {
-  readonly spec: AttachmentSpec;
-  readonly pod: Pod;
-  readonly steps: Steps;
-  readonly index: number;
-}
-
-/** Gives the pod's interface what the plan says, and switches it on. Undoing the interface undoes it. */
-export function configureInterface({ spec, pod, steps, index }: Interface, plan: InterfacePlan): void {
-  prepareLoopback(pod, steps);
-  steps.take('set the pod’s sysctls', () => {
-    pod.inside(() => prepareSysctls(spec, plan));
+/** Gives the pod's interface its programs and what the plan says, and switches it on. Undoing the interface undoes it. */
+export function configureInterface(place: Workplace, ends: Ends, plan: InterfacePlan): void {
+  const { spec, pod, steps } = place;
+  const { index } = ends;
+  switchLoopbackOn(pod, steps);
+  pod.inside(() => {
+    for (const [why, name] of LOOPBACK_SYSCTLS) {
+      steps.take(
+        why,
+        () => setSysctl(name, '1'),
+        (former) => {
+          if (former !== undefined) pod.inside(() => setSysctl(name, former));
+        },
+      );
+    }
+    steps.take('set the pod’s sysctls', () => prepareSysctls(spec, plan));
   });
+  place.equip(ends);
   steps.take('give the pod its addresses and routes', () => {
     const taken = listRoutes(pod.netlink, { table: MAIN_TABLE });
     pod.netlink.batch((batch) => {
@@ -53,23 +59,13 @@ export function configureInterface({ spec, pod, steps, index }: Interface, plan:
   });
 }
 
-function prepareLoopback({ netlink, inside }: Pod, steps: Steps): void {
-  if (!getLink(netlink, LOOPBACK).up) {
-    steps.take(
-      'switch the pod’s loopback on',
-      () => setLink(netlink, LOOPBACK, { up: true }),
-      () => setLink(netlink, LOOPBACK, { up: false }),
-    );
-  }
-  for (const [why, name] of LOOPBACK_SYSCTLS) {
-    steps.take(
-      why,
-      () => inside(() => setSysctl(name, '1')),
-      (former) => {
-        if (former !== undefined) inside(() => setSysctl(name, former));
-      },
-    );
-  }
+function switchLoopbackOn({ netlink }: Pod, steps: Steps): void {
+  if (getLink(netlink, LOOPBACK).up) return;
+  steps.take(
+    'switch the pod’s loopback on',
+    () => setLink(netlink, LOOPBACK, { up: true }),
+    () => setLink(netlink, LOOPBACK, { up: false }),
+  );
 }
 
 function prepareSysctls({ ifName, kind }: AttachmentSpec, plan: InterfacePlan): void {

@@ -1,3 +1,4 @@
+import type { IP } from '../address/ip.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { AttachmentKind, AttachmentSpec, HostEnd, PodEnd } from './attachment.ts';
 
@@ -11,6 +12,9 @@ export interface PodInterface {
   readonly netns: string;
   /** A socket bound to the pod's namespace. */
   readonly netlink: Netlink;
+  /** By which eBPF programs know the namespace; `undefined` before Linux 5.14. */
+  readonly netnsCookie: bigint | undefined;
+  readonly addresses: readonly IP[];
   /** Index of the host end, in the node's namespace; only veths have one. */
   readonly hostIndex: number | undefined;
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { because, messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
@@ -67,7 +67,7 @@ export interface DamagedRecord {
  *
  * They outlive the process, not a power cut: no fsync, which costs more than all of an attachment (0.4 ms twice,
  * 10 ms on a busy disk) and would save nothing. After a power cut there is nothing to undo in the kernel, the
- * addresses are in IPAM's own journal, and a file that was cut short is set aside as damaged.
+ * addresses are in IPAM's own journal, and a file that was cut short is set aside as damaged. See docs/adr/0006.
  */
 export class RecordStore {
   readonly #directory: string;
@@ -82,17 +82,28 @@ export class RecordStore {
     const path = this.#path(record.spec.id);
     const temporary = `${path}.${process.pid}.new`;
     try {
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      writeFileSync(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+      this.#create(temporary, `${JSON.stringify(record)}\n`);
       renameSync(temporary, path);
     } catch (error) {
       throw because(`write attachment record ${path}`, error);
     }
   }
 
+  #create(path: string, text: string): void {
+    try {
+      writeFileSync(path, text, { mode: 0o600 });
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      writeFileSync(path, text, { mode: 0o600 });
+    }
+  }
+
   /** `undefined` if there is none. A damaged one is set aside and counts as none. */
   read(id: string): AttachmentRecord | undefined {
-    const { records } = this.#load([basename(this.#path(id))]);
+    const path = this.#path(id);
+    if (!existsSync(path)) return undefined;
+    const { records } = this.#load([basename(path)]);
     return records[0];
   }
 
@@ -167,7 +178,10 @@ export function newRecord(
   };
 }
 
+let boot: string | undefined;
+
 /** Of the running kernel; another one knows nothing of what this one was told. */
 export function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return boot;
 }

@@ -11,7 +11,8 @@ import { configureInterface } from './podInterface.ts';
 import { setSysctl } from './sysctl.ts';
 
 /** A pair of virtual devices, one end in the pod, the other routed to by the node. */
-export function attachVeth({ spec, node, pod, steps }: Workplace): Made {
+export function attachVeth(place: Workplace): Made {
+  const { spec, node, pod, steps } = place;
   const mtu = spec.mtu || uplinkMtu(node);
   // Chosen here: udev gives an address of its own making to links that have a random one, after the fact.
   const host = { name: hostLinkName(spec.id), mac: derivedMac(spec.id, 'host') };
@@ -24,7 +25,7 @@ export function attachVeth({ spec, node, pod, steps }: Workplace): Made {
     () => deleteLink(node, host.name),
   );
   const index = made.parent ?? 0;
-  configureInterface({ spec, pod, steps, index }, planVethPod(spec, host.mac));
+  configureInterface(place, { index, hostIndex: made.index }, planVethPod(spec, host.mac));
   steps.take('let the node forward', () => prepareHost(host.name, spec));
   steps.take('route to the pod', () => {
     const plan = planVethHost(spec, podMac);

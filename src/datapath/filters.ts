@@ -8,6 +8,7 @@ import {
 } from '../netlink/filter.ts';
 import { addClsact } from '../netlink/qdisc.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import type { PinnedPrograms } from './pinnedPrograms.ts';
 
 /** A place on a device where a program of that name belongs. */
 export interface FilterHook {
@@ -20,14 +21,25 @@ export interface FilterHook {
 const PRIORITY = 1;
 const HANDLE = 111;
 
-/** Attaches a program by clsact, or puts it in place of the one that is there. */
-export function attachFilter(netlink: Netlink, hook: FilterHook, program: number): void {
+/** Attaches programs by clsact, or puts them in place of those that are there. */
+export function attachFilters(
+  netlink: Netlink,
+  hooks: readonly FilterHook[],
+  programs: PinnedPrograms,
+): void {
   try {
-    addClsact(netlink, hook.index);
+    netlink.batch((batch) => {
+      for (const index of new Set(hooks.map((hook) => hook.index))) addClsact(batch, index);
+    });
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error;
   }
-  replaceFilter(netlink, { ...placeOf(hook), programFd: program, name: hook.program });
+  netlink.batch((batch) => {
+    for (const hook of hooks) {
+      const { program: name } = hook;
+      replaceFilter(batch, { ...placeOf(hook), programFd: programs.get(name), name });
+    }
+  });
 }
 
 /** Once more does nothing. */

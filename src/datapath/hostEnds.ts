@@ -3,15 +3,14 @@ import { type Mac, macBytes } from '../address/mac.ts';
 import type { HostInterface } from '../attach/podPrograms.ts';
 import { type AttachmentRecord, bootId } from '../attach/record.ts';
 import { readSpec } from '../attach/recordText.ts';
-import { withDescriptor } from '../ebpf/bpf.ts';
 import { type BpfMap, openMap } from '../ebpf/map.ts';
-import { openPin } from '../ebpf/pin.ts';
 import { messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { type Netlink, openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
-import { attachFilter, detachFilter, type FilterHook, programOfFilter } from './filters.ts';
+import { attachFilters, detachFilter, type FilterHook, programOfFilter } from './filters.ts';
 import { MAPS, POD_FLAGS, type Pod } from './layout.ts';
+import { withPrograms } from './pinnedPrograms.ts';
 import { pinnedProgramId } from './podLinks.ts';
 
 /** The node's end of a pod's veth pair, where its packets come in. */
@@ -83,14 +82,9 @@ export function attachHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod):
   withPods(directory, (map) => {
     for (const address of end.addresses) map.set(address, entryOf(end, map.get(address)));
   });
-  for (const hook of hooksOf(end.index)) {
-    if (isOccupied(end)) detachFilter(node, hook);
-    else {
-      withDescriptor(openPin(directory.program(hook.program)), (program) =>
-        attachFilter(node, hook, program),
-      );
-    }
-  }
+  const hooks = hooksOf(end.index);
+  if (isOccupied(end)) for (const hook of hooks) detachFilter(node, hook);
+  else withPrograms(directory, (programs) => attachFilters(node, hooks, programs));
 }
 
 /** Forgets the addresses of a host end that is gone, or about to be; not those that another pod has by now. */

@@ -6,17 +6,13 @@ import { listPins, openPin, renamePin, replacePin, unpin } from '../ebpf/pin.ts'
 import { programInfo } from '../ebpf/program.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import type { PinDirectory } from './directory.ts';
+import type { PinnedPrograms } from './pinnedPrograms.ts';
 import type { PodHook } from './podHooks.ts';
 
 /**
  * The TCX links of a pod whose own device carries the programs (Linux 6.6). Pinned outside, they can be seen and
  * replaced from the node, and not removed from within the pod, whatever its capabilities.
  */
-
-/** Descriptors of the pinned programs, by name. */
-export interface PinnedPrograms {
-  get(name: string): number;
-}
 
 /**
  * Attaches a program, or puts it into the link that is there. The thread stands in the pod's namespace.

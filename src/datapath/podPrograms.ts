@@ -1,15 +1,15 @@
-import { closeSync } from 'node:fs';
 import type { IP } from '../address/ip.ts';
 import type { PodInterface, PodPrograms } from '../attach/podPrograms.ts';
 import { type AttachmentRecord, bootId, type RecordStore } from '../attach/record.ts';
 import { readSpec } from '../attach/recordText.ts';
 import { FEATURES } from '../ebpf/features.ts';
-import { listPins, openPin } from '../ebpf/pin.ts';
+import { listPins } from '../ebpf/pin.ts';
 import { messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { namespaceCookie, namespaceIdentity, sameNamespace, withNamespace } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
+import { attachFilters, detachFilter, programOfFilter } from './filters.ts';
 import {
   attachHostEnd,
   checkHostEnd,
@@ -20,7 +20,7 @@ import {
   replaceHostEnds,
 } from './hostEnds.ts';
 import { isListed, listNamespace, type ServicesMode, unlistNamespace } from './namespaces.ts';
-import { attachByFilter, detachFilter, programOfFilter } from './podFilters.ts';
+import { type PinnedPrograms, withPrograms } from './pinnedPrograms.ts';
 import { type PodHook, podHooks } from './podHooks.ts';
 import { attachByLink, detachLinks, pinnedProgramId, programOfLink, replaceByLink } from './podLinks.ts';
 
@@ -56,14 +56,14 @@ export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPro
   const directory = pinDirectory(bpfDir);
 
   /** Inside the pod's namespace. */
-  function put(pod: Pod, programs: Programs): void {
-    const cookie = namespaceCookie();
-    if (cookie !== undefined) listNamespace(bpfDir, cookie, mode, addressesOf(records.read(pod.id)));
-    for (const hook of podHooks(pod.index)) {
-      if (mode.packet) attachHook(directory, pod, hook, programs.get(hook.program));
-      else detachFilter(pod.netlink, hook);
+  function put(pod: Pod, programs: PinnedPrograms): void {
+    if (pod.netnsCookie !== undefined) listNamespace(bpfDir, pod.netnsCookie, mode, pod.addresses);
+    const hooks = podHooks(pod.index);
+    if (mode.packet) attachHooks(directory, pod, hooks, programs);
+    else {
+      for (const hook of hooks) detachFilter(pod.netlink, hook);
+      detachLinks(directory, pod.id, undefined);
     }
-    if (!mode.packet) detachLinks(directory, pod.id, undefined);
   }
 
   return {
@@ -99,7 +99,7 @@ export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPro
           (linked ? programOfLink(directory, pod.id, hook) : undefined) ?? programOfFilter(pod.netlink, hook);
         checkProgram(hook, found, pinnedProgramId(directory.program(hook.program)), linked);
       }
-      const cookie = namespaceCookie();
+      const cookie = pod.netnsCookie;
       if (cookie !== undefined && !isListed(bpfDir, cookie)) {
         throw new Error(`Cannot find the pod in tb_netns: it gets no services (value ${cookie})`);
       }
@@ -127,18 +127,18 @@ export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPro
   };
 }
 
-type Pod = Pick<PodInterface, 'id' | 'kind' | 'index' | 'netlink'>;
+type Pod = Pick<PodInterface, 'id' | 'kind' | 'index' | 'netlink' | 'netnsCookie' | 'addresses'>;
 
-function attachHook(directory: PinDirectory, pod: Pod, hook: PodHook, program: number): void {
+function attachHooks(directory: PinDirectory, pod: Pod, hooks: PodHook[], programs: PinnedPrograms): void {
   if (pod.kind === 'veth') {
-    attachByFilter(pod.netlink, hook, program);
+    attachFilters(pod.netlink, hooks, programs);
     return;
   }
   try {
-    attachByLink(directory, pod.id, hook, program);
+    for (const hook of hooks) attachByLink(directory, pod.id, hook, programs.get(hook.program));
   } catch (error) {
     if (!hasCode(error, 'EINVAL') || FEATURES.tcx.supported()) throw error;
-    attachByFilter(pod.netlink, hook, program);
+    attachFilters(pod.netlink, hooks, programs);
   }
 }
 
@@ -146,7 +146,7 @@ function replaceIn(
   record: AttachmentRecord,
   directory: PinDirectory,
   put: (pod: Pod) => void,
-  programs: Programs,
+  programs: PinnedPrograms,
 ): void {
   const { id, kind, netns } = record.spec;
   if (record.state === 'detaching' || record.attached === undefined) return;
@@ -160,12 +160,18 @@ function replaceIn(
   }
   withNamespace(netns, () => {
     const netlink = openNetlink();
+    const netnsCookie = namespaceCookie();
+    const addresses = addressesOf(record);
     try {
-      put({ id, kind: kind.kind, index, netlink });
+      put({ id, kind: kind.kind, index, netlink, netnsCookie, addresses });
     } finally {
       netlink.close();
     }
   });
+}
+
+function addressesOf({ spec }: AttachmentRecord): IP[] {
+  return readSpec(spec).addresses.map(({ address }) => address.address);
 }
 
 /** Whether the path still leads to the namespace of the attachment. */
@@ -187,43 +193,10 @@ function siblingsOf({ spec, namespace }: AttachmentRecord, records: RecordStore)
   );
 }
 
-function addressesOf(record: AttachmentRecord | undefined): IP[] {
-  return record === undefined ? [] : readSpec(record.spec).addresses.map(({ address }) => address.address);
-}
-
 /** The loopback device of a pod with several devices carries the program once, under whichever attachment was first. */
 function checkProgram(hook: PodHook, found: number | undefined, expected: number, linked: boolean): void {
   if (found === expected || (found === undefined && hook.shared && linked)) return;
   const place = `${hook.direction} of ${hook.shared ? 'lo' : `interface ${hook.index}`}`;
   if (found === undefined) throw new Error(`Cannot find ${hook.program} at ${place}: nothing is attached`);
   throw new Error(`Cannot find ${hook.program} at ${place}: another program is (value ${found})`);
-}
-
-/** Descriptors of the pinned programs, opened when they are asked for. */
-class Programs {
-  readonly #directory: PinDirectory;
-  readonly #open = new Map<string, number>();
-
-  constructor(directory: PinDirectory) {
-    this.#directory = directory;
-  }
-
-  get(name: string): number {
-    const fd = this.#open.get(name) ?? openPin(this.#directory.program(name));
-    this.#open.set(name, fd);
-    return fd;
-  }
-
-  close(): void {
-    for (const fd of this.#open.values()) closeSync(fd);
-  }
-}
-
-function withPrograms<T>(directory: PinDirectory, body: (programs: Programs) => T): T {
-  const programs = new Programs(directory);
-  try {
-    return body(programs);
-  } finally {
-    programs.close();
-  }
 }

@@ -1,10 +1,9 @@
-import { withDescriptor } from '../ebpf/bpf.ts';
 import { type BpfMap, openMap } from '../ebpf/map.ts';
-import { openPin } from '../ebpf/pin.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { pinDirectory } from './directory.ts';
-import { attachFilter, detachFilter, type FilterHook } from './filters.ts';
+import { attachFilters, detachFilter, type FilterHook } from './filters.ts';
 import { MAPS, type ThisNode } from './layout.ts';
+import { withPrograms } from './pinnedPrograms.ts';
 
 /**
  * Puts the program on the device towards the leaf, takes it off the one that was that before, and tells all programs.
@@ -17,8 +16,7 @@ export function attachUplink(bpfDir: string, node: Netlink, index: number): void
   const { uplink: former } = readThisNode(bpfDir);
   if (former !== 0 && former !== index) detachFilter(node, hookOf(former));
   if (index !== 0) {
-    const hook = hookOf(index);
-    withDescriptor(openPin(directory.program(hook.program)), (program) => attachFilter(node, hook, program));
+    withPrograms(directory, (programs) => attachFilters(node, [hookOf(index)], programs));
   }
   changeThisNode(bpfDir, { uplink: index });
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -42,6 +42,13 @@ withIpam('an attachment that asks again is given what it has', async (ipam) => {
     ipam.allocate({ owner: owner('a'), addresses: [parseIP('10.0.0.9')] }),
     /Cannot allocate 10\.0\.0\.9: the attachment holds 10\.0\.0\.0/,
   );
+});
+
+withIpam('what is reserved is in the journal at once, before the disk has it', async (ipam, directory) => {
+  const { allocation, durable } = ipam.reserve({ owner: owner('a'), addresses: [] });
+  const [address = parseIP('0.0.0.0')] = allocation.addresses;
+  assert.ok(readFileSync(join(directory, 'journal.jsonl'), 'utf8').includes(formatIP(address)));
+  await durable;
 });
 
 withIpam('a hundred at a time get a hundred addresses', async (ipam) => {

@@ -34,6 +34,13 @@ export interface IpamOptions {
   readonly log: Log;
 }
 
+/** Addresses that are given out, and will be found given out by whoever runs next, save after a power cut. */
+export interface Reservation {
+  readonly allocation: Allocation;
+  /** When it is on the disk; where it rejects, {@link Ipam.release} takes the addresses back. */
+  readonly durable: Promise<void>;
+}
+
 export interface SegmentUsage {
   readonly segment: Segment;
   readonly capacity: bigint;
@@ -77,7 +84,27 @@ export class Ipam {
    */
   async allocate(request: Request): Promise<Allocation> {
     const held = this.#allocator.heldBy(request.owner);
-    if (held) return this.#asAskedFor(held, request.addresses);
+    const { allocation, durable } = this.reserve(request);
+    try {
+      await durable;
+    } catch (error) {
+      if (!held) this.#allocator.apply({ op: 'release', owner: allocation.owner, at: allocation.at });
+      throw error;
+    }
+    return allocation;
+  }
+
+  /**
+   * Like {@link allocate}, without waiting for the disk: there is much to be done meanwhile. Whoever answers for
+   * the addresses waits until they are durable.
+   *
+   * @throws {Refusal} As above.
+   */
+  reserve(request: Request): Reservation {
+    const held = this.#allocator.heldBy(request.owner);
+    if (held) {
+      return { allocation: this.#asAskedFor(held, request.addresses), durable: this.#journal.settle() };
+    }
     const { now, cooldown, boot, log } = this.#options;
     const at = now();
     const { addresses, hot } = this.#choose(request, at, cooldown);
@@ -89,7 +116,9 @@ export class Ipam {
       at,
       boot,
     };
-    await this.#hold(allocation);
+    const durable = this.#record({ op: 'allocate', allocation });
+    // Nobody waits for it yet.
+    durable.catch(() => {});
     this.counters.allocations++;
     this.counters.hot += hot.length;
     for (const address of hot) {
@@ -97,7 +126,7 @@ export class Ipam {
         address: formatIP(address),
       });
     }
-    return allocation;
+    return { allocation, durable };
   }
 
   /**

@@ -37,8 +37,9 @@ interface Waiting {
 }
 
 /**
- * A list of entries on disk, one JSON object a line: `{"n":…,"sum":…,"entry":…}`. An entry is on the disk
- * before {@link append} resolves; entries that arrive together share one fdatasync(2).
+ * A list of entries on disk, one JSON object a line: `{"n":…,"sum":…,"entry":…}`. An entry is with the kernel when
+ * {@link Journal.append} returns, so that only a power cut can lose it, and on the disk when that resolves; entries
+ * that arrive together share one fdatasync(2).
  *
  * `snapshot.json` holds the state after the entry `n`; what comes later stands in `journal.jsonl`. A crash
  * can cut off the last line, which then was never answered for, and is dropped. Any other damage is an error.
@@ -50,7 +51,6 @@ export class Journal<Entry, State> {
   #fd: number;
   #n: number;
   #lines: number;
-  #buffer: string[] = [];
   #waiting: Waiting[] = [];
   #flushing = false;
   #broken = false;
@@ -85,7 +85,7 @@ export class Journal<Entry, State> {
    * @throws {Error} If the disk did not take it. Whether it is there is then unknown until the next one is.
    */
   append(entry: Entry): Promise<void> {
-    this.#buffer.push(lineOf(++this.#n, entry));
+    this.#write(lineOf(++this.#n, entry));
     const done = new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
     if (!this.#flushing) void this.#flush();
     return done;
@@ -106,21 +106,25 @@ export class Journal<Entry, State> {
     closeSync(this.#lock);
   }
 
+  #write(line: string): void {
+    if (this.#broken) return;
+    try {
+      writeSync(this.#fd, line);
+      this.#lines++;
+    } catch {
+      this.#broken = true;
+    }
+  }
+
   async #flush(): Promise<void> {
     this.#flushing = true;
     while (this.#waiting.length > 0) {
-      const lines = this.#buffer;
       const waiting = this.#waiting;
-      this.#buffer = [];
       this.#waiting = [];
       try {
         // After a failure nobody knows what the file holds; the state does, and a snapshot is all of it.
-        if (this.#broken || this.#lines + lines.length > LINES_PER_SNAPSHOT) this.#snapshot();
-        else {
-          writeSync(this.#fd, lines.join(''));
-          this.#lines += lines.length;
-          await synced(this.#fd);
-        }
+        if (this.#broken || this.#lines > LINES_PER_SNAPSHOT) this.#snapshot();
+        else await synced(this.#fd);
         for (const { resolve } of waiting) resolve();
       } catch (error) {
         this.#broken = true;
@@ -131,7 +135,6 @@ export class Journal<Entry, State> {
     this.#flushing = false;
   }
 
-  /** Counts in the entries still in the buffer: they are part of the state already. */
   #snapshot(): void {
     const state = this.#options.state();
     const path = join(this.#directory, 'snapshot.json');
@@ -142,10 +145,6 @@ export class Journal<Entry, State> {
     this.#fd = openSync(fresh, 'a', 0o600);
     this.#lines = 0;
     this.#broken = false;
-    const overtaken = this.#waiting;
-    this.#buffer = [];
-    this.#waiting = [];
-    for (const { resolve } of overtaken) resolve();
   }
 
   /** The number of the last entry in the snapshot. */

@@ -95,6 +95,11 @@ export interface RawAttribute {
  */
 export function readAttributes(bytes: Buffer, start = 0): RawAttribute[] {
   const found: RawAttribute[] = [];
+  walk(bytes, start, (type, offset) => found.push({ type, value: valueAt(bytes, offset), offset }));
+  return found;
+}
+
+function walk(bytes: Buffer, start: number, see: (type: number, offset: number) => void): void {
   // Fewer bytes than a header at the end are padding.
   for (let offset = start; offset + HEADER <= bytes.length; ) {
     const length = bytes.readUInt16LE(offset);
@@ -103,29 +108,35 @@ export function readAttributes(bytes: Buffer, start = 0): RawAttribute[] {
         `Cannot read attribute at offset ${offset}: ${bytes.length - offset} bytes are left (value ${length})`,
       );
     }
-    const type = bytes.readUInt16LE(offset + 2) & TYPE_MASK;
-    found.push({ type, value: bytes.subarray(offset + HEADER, offset + length), offset });
+    see(bytes.readUInt16LE(offset + 2) & TYPE_MASK, offset);
     offset += align(length);
   }
-  return found;
+}
+
+function valueAt(bytes: Buffer, offset: number): Buffer {
+  return bytes.subarray(offset + HEADER, offset + bytes.readUInt16LE(offset));
 }
 
 /** Attributes by type; of several of one type the last counts. Every getter gives `undefined` for an absent one. */
 export class Attributes {
-  readonly #values: Map<number, Buffer>;
+  readonly #bytes: Buffer;
+  /** Links have some sixty attributes, of which a dozen are looked at: only those become values. */
+  readonly #offsets = new Map<number, number>();
 
   /** @throws {RangeError} See {@link readAttributes}. */
   constructor(bytes: Buffer, start = 0) {
-    this.#values = new Map(readAttributes(bytes, start).map(({ type, value }) => [type, value]));
+    this.#bytes = bytes;
+    walk(bytes, start, (type, offset) => this.#offsets.set(type, offset));
   }
 
   has(type: number): boolean {
-    return this.#values.has(type);
+    return this.#offsets.has(type);
   }
 
   /** @throws {RangeError} If the value is shorter than `least` bytes. */
   bytes(type: number, least = 0): Buffer | undefined {
-    const value = this.#values.get(type);
+    const offset = this.#offsets.get(type);
+    const value = offset === undefined ? undefined : valueAt(this.#bytes, offset);
     if (value !== undefined && value.length < least) {
       throw new RangeError(
         `Cannot read attribute ${type}: expected ${least} bytes or more (value ${value.length})`,
@@ -151,25 +162,25 @@ export class Attributes {
   }
 
   text(type: number): string | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     const end = value?.indexOf(0) ?? -1;
     return value?.toString('utf8', 0, end < 0 ? value.length : end);
   }
 
   /** @throws {RangeError} If there are neither four nor sixteen bytes. */
   ip(type: number): IP | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value && ipFromBytes(value);
   }
 
   /** An Ethernet address; `undefined` for link-layer addresses of another length (IP tunnels, InfiniBand). */
   mac(type: number): Mac | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value?.length === 6 ? macFromBytes(value) : undefined;
   }
 
   nested(type: number): Attributes | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value && new Attributes(value);
   }
 }

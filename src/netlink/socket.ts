@@ -33,6 +33,8 @@ const MSG_TRUNC = 0x20;
 
 /** The kernel fills a dump's datagrams up to 32 KiB (net/netlink/af_netlink.c). */
 const RECEIVE_BUFFER = 1 << 16;
+/** One for all sockets: what is received is copied out before anybody else has a turn. */
+const received = Buffer.alloc(RECEIVE_BUFFER);
 /** Every acknowledgement waits in the receive buffer, where an empty datagram already counts 768 bytes. */
 const BATCH_MESSAGES = 64;
 const BATCH_BYTES = 1 << 15;
@@ -106,7 +108,6 @@ class RouteSocket implements Netlink {
   #fd: number;
   #sequence = 0;
   #busy = false;
-  readonly #buffer = Buffer.alloc(RECEIVE_BUFFER);
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -205,7 +206,7 @@ class RouteSocket implements Netlink {
     const objects: Message[] = [];
     let refused: SystemError | undefined;
     for (let open = requests.length; open > 0; ) {
-      const datagram = receive(this.#fd, this.#buffer);
+      const datagram = receive(this.#fd, received);
       if (datagram === undefined) {
         throw new Error(`Cannot ${requests[0]?.what}: the kernel gave no answer`);
       }

@@ -1,11 +1,11 @@
 // `make bench-cni`: a pod's ADD and DEL beside those of the reference ptp plugin, everything as a runtime runs it.
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { withNamespace } from '../../src/netlink/namespace.ts';
 import { TestAgent } from '../kernel/cniAgentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { timeCall } from './call.ts';
 import { formatSpread, inTurns, ratios, type Spread, spreadOf } from './ratio.ts';
 import { report } from './report.ts';
 
@@ -52,10 +52,10 @@ const plugins = {
 type Plugin = keyof typeof plugins;
 const BASE: Plugin = 'ptp, host-local';
 
-/** Runs a verb in the node's namespace; milliseconds from before fork to after wait. */
+/** Runs a verb in the node's namespace; milliseconds. */
 function run(verb: string, plugin: Plugin, pod: TestNamespace): number {
   const { program, config } = plugins[plugin];
-  const env = {
+  const environment = {
     PATH: process.env.PATH,
     CNI_COMMAND: verb,
     CNI_CONTAINERID: pod.name,
@@ -63,14 +63,10 @@ function run(verb: string, plugin: Plugin, pod: TestNamespace): number {
     CNI_IFNAME: 'eth0',
     CNI_PATH: '/usr/lib/cni',
   };
-  const input = JSON.stringify(config);
-  return withNamespace(node.path, () => {
-    const start = performance.now();
-    const { status, stdout } = spawnSync(program, { env, input, encoding: 'utf8' });
-    const milliseconds = performance.now() - start;
-    if (status !== 0) throw new Error(`Cannot measure: ${verb} of ${plugin} failed: ${stdout}`);
-    return milliseconds;
-  });
+  const input = join(directory, 'input');
+  writeFileSync(input, JSON.stringify(config));
+  const call = { program, environment, input, output: join(directory, 'output') };
+  return withNamespace(node.path, () => timeCall(call));
 }
 
 async function main(): Promise<void> {
@@ -110,7 +106,7 @@ async function main(): Promise<void> {
       title: 'CNI: time of ADD and DEL',
       command: 'make bench-cni',
       method:
-        `A runtime's call, from fork to exit, of a pod in a network namespace of its own; ${ROUNDS} rounds, the plugins in turns ` +
+        `A runtime's call, from posix_spawn to exit, of a pod in a network namespace of its own; ${ROUNDS} rounds, the plugins in turns ` +
         'within each. Tombolo attaches its eBPF programs and keeps a durable record, ptp does neither.',
       header: ['plugin', 'ADD, ms', 'ADD, ratio to ptp', 'DEL, ms', 'DEL, ratio to ptp'],
       rows: names.map(row),

@@ -120,6 +120,8 @@ function newPod(name: string, kind: AttachmentKind, ifName = 'eth0', namespace =
     index,
     netns: namespace.path,
     netlink,
+    netnsCookie,
+    addresses: spec.addresses.map(({ address }) => address.address),
     hostIndex: undefined,
   };
   return { id, namespace, pod, cookie: netnsCookie ?? 0n, close: () => netlink.close() };
