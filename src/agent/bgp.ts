@@ -10,18 +10,20 @@ import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { Node } from '../store/kinds/node.ts';
 import { bgpMetrics } from './bgpMetrics.ts';
-import { nodeViewOf } from './bgpNode.ts';
+import { nodeViewOf, servesOutside } from './bgpNode.ts';
 import { followBgpObjects, isComplete } from './bgpObjects.ts';
+import { ServiceAnnouncements, serviceRangesOf } from './bgpServices.ts';
 import { BgpSpeaker } from './bgpSpeaker.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { defaultGateways, watchGateways } from './gateways.ts';
 import type { Metric } from './metrics.ts';
+import { ServiceFeed } from './serviceFeed.ts';
 import { settling } from './settling.ts';
 import type { StoreState } from './storeState.ts';
 
 /** Changes that come within this time are one. */
-const SETTLE_MS = 50;
+const SETTLE_MS = 20;
 
 export interface BgpParts {
   readonly config: AgentConfig;
@@ -66,6 +68,12 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
     noted = problems;
   };
 
+  const services = () => {
+    const named = (name: string) => objects.configurations.get(name)?.spec ?? [];
+    const ranges = serviceRangesOf([named(`node.${node.name}`), named('default')].flat());
+    return announcements.prefixes(ranges).map((prefix) => ({ prefix }));
+  };
+
   const translated = (self: Node) => {
     const { view, problems: local } = nodeViewOf({
       config,
@@ -76,7 +84,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
       held: ipam.allocations().flatMap(({ addresses }) => addresses),
       pools: objects.pools.all(),
       networks: objects.networks.all(),
-      services: [],
+      services: servesOutside(self) ? services() : [],
     });
     const cluster = {
       nodeName: node.name,
@@ -93,7 +101,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
   const configure = settling(
     SETTLE_MS,
     () => {
-      if (!isComplete(objects)) return;
+      if (!isComplete(objects) || !feed.complete) return;
       const self = objects.nodes.get(node.name);
       if (self !== undefined && addressesOf(self).length > 0) {
         const { router, problems } = translated(self);
@@ -109,6 +117,19 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
   );
 
   const objects = followBgpObjects(store, () => configure.soon());
+  const feed = new ServiceFeed();
+  const announcements = new ServiceAnnouncements(feed, node.name);
+  const servicesChanged = () => {
+    if (announcements.refresh()) configure.soon();
+  };
+  store.follow('Service', (change) => {
+    feed.onService(change);
+    servicesChanged();
+  });
+  store.follow('EndpointSlice', (change) => {
+    feed.onSlice(change);
+    servicesChanged();
+  });
   const watch = watchGateways(() => {
     gateways = defaultGateways(netlink);
     configure.soon();

@@ -38,6 +38,14 @@ const DRAIN_ANNOTATION = 'network.tombolo.dev/drain';
 /** KEP-3836: the autoscaler is about to remove the node, and load balancers shall let go of it. */
 const AUTOSCALER_TAINT = 'ToBeDeletedByClusterAutoscaler';
 
+/** Kubernetes' own label for nodes that load balancers shall leave alone. */
+const EXCLUDED_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers';
+
+/** Whether traffic for services may come from outside by way of this node. */
+export function servesOutside({ metadata }: Node): boolean {
+  return metadata.labels?.[EXCLUDED_LABEL] === undefined;
+}
+
 export function nodeViewOf(inputs: NodeInputs): { view: NodeView; problems: string[] } {
   const { config, self, gateways, pools, services } = inputs;
   const segments = config.routing === 'underlay' ? routedSegments(inputs) : [];

@@ -183,6 +183,98 @@ describe('agents under leaves', () => {
     assert.ok(await b.isUp('leaf'));
   });
 
+  describe('service addresses', () => {
+    const VIP = '203.0.113.5';
+    const nodesOf = (prefix: string): string[] => {
+      const paths: { peerId: string }[] = leaf.json('show bgp ipv4 unicast').routes[prefix] ?? [];
+      return paths.map(({ peerId }) => peerId).sort();
+    };
+    const told = (prefix: string, ...nodes: string[]) =>
+      eventually(
+        `${prefix} leads to ${nodes.join(', ') || 'nobody'}`,
+        () => nodesOf(prefix).join() === nodes.join(),
+      );
+
+    function service(externalTrafficPolicy: string, ...endpoints: { nodeName: string; ready?: boolean }[]) {
+      store.put('EndpointSlice/shop/web-1', {
+        metadata: { labels: { 'kubernetes.io/service-name': 'web' } },
+        addressType: 'IPv4',
+        ports: [{ port: 8080 }],
+        endpoints: endpoints.map(({ nodeName, ready = true }) => ({
+          addresses: [pod[nodeName]?.address],
+          nodeName,
+          conditions: { ready },
+        })),
+      });
+      store.put('Service/shop/web', {
+        spec: {
+          type: 'LoadBalancer',
+          clusterIP: '10.96.0.7',
+          ports: [{ port: 80, targetPort: 8080 }],
+          externalTrafficPolicy,
+        },
+        status: { loadBalancer: { ingress: [{ ip: VIP }] } },
+      });
+    }
+
+    before(() => {
+      store.put('BGPConfiguration/default', {
+        spec: {
+          serviceLoadBalancerIPs: [{ cidr: '203.0.113.0/24' }],
+          serviceLoadBalancerAggregation: 'Disabled',
+          communities: [{ name: 'vip', value: '65001:7' }],
+          prefixAdvertisements: [{ cidr: '203.0.113.0/24', communities: ['vip'] }],
+        },
+      });
+    });
+
+    test('of policy Cluster are announced by every node, with the communities of the configuration', async () => {
+      service('Cluster', { nodeName: 'a' });
+      await told(`${VIP}/32`, '10.88.0.3', '10.99.0.1', '10.99.0.2');
+      const [path] = leaf.json(`show bgp ipv4 unicast ${VIP}/32`).paths;
+      assert.equal(path.community.string, '65001:7');
+    });
+
+    test('of policy Local are announced where a ready endpoint is, and withdrawn with the last one', async () => {
+      service('Local', { nodeName: 'a' }, { nodeName: 'b' });
+      await told(`${VIP}/32`, '10.99.0.1', '10.99.0.2');
+      const began = performance.now();
+      service('Local', { nodeName: 'a', ready: false }, { nodeName: 'b' });
+      await told(`${VIP}/32`, '10.99.0.2');
+      console.log(`withdrawn within ${Math.round(performance.now() - began)} ms, the probe included`);
+      service('Local', { nodeName: 'a', ready: false }, { nodeName: 'b', ready: false });
+      await told(`${VIP}/32`);
+    });
+
+    test('are never announced by a node that load balancers shall leave alone', async () => {
+      service('Cluster', { nodeName: 'a' });
+      await told(`${VIP}/32`, '10.88.0.3', '10.99.0.1', '10.99.0.2');
+      store.edit('Node/b', {
+        labels: { 'infra.tce.io/as': '65001', 'node.kubernetes.io/exclude-from-external-load-balancers': '' },
+      });
+      await told(`${VIP}/32`, '10.88.0.3', '10.99.0.1');
+      assert.ok(leaf.learned(4).includes('10.77.2.0/24'), 'its pods are still announced');
+      store.edit('Node/b', { labels: { 'infra.tce.io/as': '65001' } });
+      await told(`${VIP}/32`, '10.88.0.3', '10.99.0.1', '10.99.0.2');
+    });
+
+    test('and segments carry GRACEFUL_SHUTDOWN while a node drains', async () => {
+      const communityOf = (node: string) =>
+        leaf
+          .json(`show bgp ipv4 unicast ${VIP}/32`)
+          .paths.find(({ peer }: { peer: { peerId: string } }) => peer.peerId === node)?.community?.string;
+      store.edit('Node/a', { annotations: { 'network.tombolo.dev/drain': 'true' } });
+      await eventually(
+        'the leaf has been told',
+        () => communityOf('10.99.0.1') === '65001:7 graceful-shutdown',
+      );
+      assert.equal(communityOf('10.99.0.2'), '65001:7');
+      assert.match(a.cli('bgp', 'neighbors'), /^AS 64512, router 10\.99\.0\.1, draining\n/);
+      store.edit('Node/a', { annotations: {} });
+      await eventually('and told otherwise', () => communityOf('10.99.0.1') === '65001:7');
+    });
+  });
+
   test('a node that is deleted says goodbye at once', async () => {
     store.remove('Node/c');
     await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.3.0/24'), 5_000);

@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
 import type { NeighbourStatus, SpeakerStatus } from '../../src/bgp/speaker/status.ts';
 import type { TestNamespace } from '../kernel/namespaces.ts';
 import { type Daemon, eventually, type Router } from './rig.ts';
@@ -24,6 +25,20 @@ export class ClusterStore {
     const [name = '', namespace] = names.toReversed();
     const metadata = { name, ...(namespace !== undefined && { namespace }), ...(object.metadata as object) };
     writeFileSync(file, JSON.stringify({ apiVersion: versionOf(kind), kind, ...object, metadata }));
+  }
+
+  /** Replaces labels or annotations of an object that an agent may have written to. */
+  edit(path: string, metadata: Record<string, unknown>): void {
+    const {
+      status,
+      spec,
+      metadata: before,
+    } = parse(readFileSync(join(this.directory, `${path}.yaml`), 'utf8'));
+    this.put(path, {
+      metadata: { ...before, ...metadata },
+      ...(spec && { spec }),
+      ...(status && { status }),
+    });
   }
 
   remove(path: string): void {
