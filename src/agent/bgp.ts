@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { Prefix } from '../address/prefix.ts';
 import { addressesOf } from '../bgp/config/clusterNode.ts';
 import { routerConfigFrom } from '../bgp/config/kinds.ts';
 import type { RouterConfig } from '../bgp/config/router.ts';
@@ -10,10 +11,11 @@ import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { Node } from '../store/kinds/node.ts';
 import { bgpMetrics } from './bgpMetrics.ts';
-import { nodeViewOf, servesOutside } from './bgpNode.ts';
+import { emptiedSegments, nodeViewOf, servesOutside } from './bgpNode.ts';
 import { followBgpObjects, isComplete } from './bgpObjects.ts';
 import { ServiceAnnouncements, serviceRangesOf } from './bgpServices.ts';
 import { BgpSpeaker } from './bgpSpeaker.ts';
+import { Withdrawals } from './bgpWithdrawals.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { defaultGateways, watchGateways } from './gateways.ts';
@@ -38,6 +40,10 @@ export interface BgpParts {
 export interface Bgp {
   /** To be called when addresses or segments have come or gone. */
   changed(): void;
+  /** `listener` is called whenever {@link isWithdrawn} says something new. */
+  onWithdrawn(listener: () => void): void;
+  /** Whether a segment that is empty and asked back is withdrawn from everybody. */
+  isWithdrawn(segment: Prefix): boolean;
   /** What could not be done as it was written, a line each. */
   problems(): string[];
   /** Serves `/v1/bgp/…`. */
@@ -58,6 +64,11 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
     write: (line) => process.stderr.write(line),
     log: log.part('bgp'),
   });
+  const withdrawals = new Withdrawals({
+    ask: (method, path) => speaker.ask(method, path),
+    withdrawn: () => news(),
+  });
+  let news = () => {};
   let gateways = defaultGateways(netlink);
   let known: RouterConfig | undefined;
   let noted: readonly string[] = [];
@@ -108,6 +119,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
         note(problems);
         known = router;
         speaker.configure(router);
+        withdrawals.expect(emptiedSegments({ usage: ipam.usage() }));
       } else if (known && self === undefined) {
         // The node has left the cluster: peers are told to let go, by the name that they know it by.
         speaker.configure({ ...known, neighbours: [], originate: [] });
@@ -136,6 +148,10 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
   });
   return {
     changed: configure.soon,
+    isWithdrawn: (segment) => withdrawals.has(segment),
+    onWithdrawn(listener) {
+      news = listener;
+    },
     problems: () => [...(speaker.problem === undefined ? [] : [speaker.problem]), ...noted],
     async handle({ method = 'GET', url = '/' }, response) {
       const { status, body } = await speaker.ask(method, url);
@@ -147,6 +163,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
     },
     async stop() {
       watch.close();
+      withdrawals.stop();
       await configure.stop();
       await speaker.stop();
     },
@@ -155,6 +172,8 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
 
 const SILENT: Bgp = {
   changed() {},
+  isWithdrawn: () => true,
+  onWithdrawn() {},
   problems: () => [],
   async handle(_request, response) {
     reply(response, 404, { error: 'BGP is off on this node' });

@@ -81,6 +81,13 @@ export function routedSegments({ usage, held }: Pick<NodeInputs, 'usage' | 'held
   return [...inUse, ...strays.map(hostPrefix)];
 }
 
+/** Segments that are asked back, and that nobody uses or has used lately. */
+export function emptiedSegments({ usage }: Pick<NodeInputs, 'usage'>): Prefix[] {
+  return usage
+    .filter(({ segment, used, resting }) => segment.state === 'releasing' && used + resting === 0)
+    .map(({ segment }) => segment.prefix);
+}
+
 /** The narrowest pool that a segment lies in. */
 function poolOf(segment: Prefix, pools: readonly IPPool[]): IPPool | undefined {
   return pools

@@ -22,6 +22,9 @@ const STATUS_SETTLE_MS = 1_000;
 /** What could not be programmed is tried again after this. */
 const RETRY_MS = 5_000;
 
+/** How often is looked whether the last address of a segment has rested. */
+const REST_MS = 1_000;
+
 export interface ClusterParts {
   readonly config: AgentConfig;
   readonly node: NodeFacts;
@@ -53,6 +56,12 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
   const shortage = new Shortage(() => publish.now());
   let network: NodeNetwork | undefined;
   let retry: NodeJS.Timeout | undefined;
+  let resting: NodeJS.Timeout | undefined;
+
+  const addressesChanged = () => {
+    publish.soon();
+    bgp.changed();
+  };
 
   const program = settling(
     SERVICES_SETTLE_MS,
@@ -73,9 +82,21 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
     (error) => log.error('services cannot be programmed', { error }),
   );
 
+  /** Addresses that rest keep a segment from being given back, and say nothing when they have rested. */
+  const awaitRest = () => {
+    clearTimeout(resting);
+    const waits = ipam.usage().some(({ segment, resting }) => segment.state === 'releasing' && resting > 0);
+    if (waits) resting = setTimeout(addressesChanged, REST_MS);
+  };
+
   const publish = settling(
     STATUS_SETTLE_MS,
-    () => publishStatus(store.store, node.name, () => networkStatus(node, ipam.usage(), shortage.requests())),
+    () => {
+      awaitRest();
+      const status = () =>
+        networkStatus(node, ipam.usage(), shortage.requests(), (segment) => bgp.isWithdrawn(segment));
+      return publishStatus(store.store, node.name, status);
+    },
     (error) => log.warning('the status of the node cannot be written', { error }),
   );
 
@@ -105,6 +126,7 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
     assign.soon();
   });
   store.follow('IPPool', (change) => bindings.onPool(change));
+  bgp.onWithdrawn(() => publish.now());
   registerNode(store.store, node, log).catch((error: unknown) => {
     log.warning('the node cannot be registered', { error });
   });
@@ -118,12 +140,10 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
       mayGrow: () => bindings.any,
       reason: () => shortageOf(network),
     },
-    addressesChanged() {
-      publish.soon();
-      bgp.changed();
-    },
+    addressesChanged,
     async stop() {
       clearTimeout(retry);
+      clearTimeout(resting);
       await store.stop();
       await Promise.all([program.stop(), assign.stop(), publish.stop()]);
     },

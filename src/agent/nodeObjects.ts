@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { formatIP } from '../address/ip.ts';
-import { contains, formatPrefix } from '../address/prefix.ts';
+import { contains, formatPrefix, type Prefix } from '../address/prefix.ts';
 import type { SegmentUsage } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
 import { internalIPs } from '../store/kinds/node.ts';
@@ -42,11 +42,15 @@ export async function registerNode(store: Store, { name, ips }: NodeFacts, log: 
   });
 }
 
-/** What the agent says of its segments, and what it asks for. */
+/**
+ * What the agent says of its segments, and what it asks for. A segment that nobody uses is drained only when no router
+ * sends packets for it here any more.
+ */
 export function networkStatus(
   { ips }: Pick<NodeFacts, 'ips'>,
   usage: readonly SegmentUsage[],
   requests: readonly SegmentRequest[],
+  isWithdrawn: (segment: Prefix) => boolean,
 ): NonNullable<NodeNetwork['status']> {
   return {
     nodeIPs: ips.map(formatIP),
@@ -55,7 +59,7 @@ export function networkStatus(
       cidr: formatPrefix(segment.prefix),
       generation: segment.generation,
       used: used + resting,
-      drained: segment.state === 'releasing' && used + resting === 0,
+      drained: segment.state === 'releasing' && used + resting === 0 && isWithdrawn(segment.prefix),
       pinned: ips.some((ip) => contains(segment.prefix, ip)),
     })),
     requests,

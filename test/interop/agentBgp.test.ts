@@ -275,6 +275,31 @@ describe('agents under leaves', () => {
     });
   });
 
+  test('a segment that is asked back is drained only when it is empty, and no router leads to it any more', async () => {
+    const [kept, back] = ['10.77.2.0/24', '10.77.20.0/24'];
+    const assign = (cidr: string, state: string, generation: number) =>
+      store.put('NodeNetwork/b', { spec: { segments: [{ cidr: kept }, { cidr, state, generation }] } });
+    const isDrained = () =>
+      store
+        .read('NodeNetwork/b')
+        .status?.segments.some((one: { cidr: string; drained: boolean }) => one.cidr === back && one.drained);
+    assign(back, 'active', 1);
+    await eventually('it is announced', () => leaf.learned(4).includes(back));
+    const guest = pods.create('guest');
+    const address = await b.attach(guest, [`${back.replace('0/24', '9/24')}`]);
+    assign(back, 'releasing', 2);
+    await eventually('the agent has heard', () => a.cli('status') && b.cli('status').includes('releasing'));
+    await sleep(1500);
+    assert.ok(!isDrained(), 'it is in use');
+    assert.ok(leaf.router.namespace.pings(address), 'what is in use is announced');
+    await b.detach(guest);
+    await eventually('it is drained', isDrained);
+    assert.ok(!leaf.learned(4).includes(back), 'the leaf still has it');
+    assert.equal(via(a.router, back), undefined, 'a still has it');
+    assert.equal(via(b.router, back), undefined, 'b itself still drops what comes for it');
+    assert.ok(leaf.learned(4).includes(kept));
+  });
+
   test('a node that is deleted says goodbye at once', async () => {
     store.remove('Node/c');
     await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.3.0/24'), 5_000);

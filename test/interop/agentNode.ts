@@ -27,6 +27,11 @@ export class ClusterStore {
     writeFileSync(file, JSON.stringify({ apiVersion: versionOf(kind), kind, ...object, metadata }));
   }
 
+  // biome-ignore lint/suspicious/noExplicitAny: objects of all kinds.
+  read(path: string): any {
+    return parse(readFileSync(join(this.directory, `${path}.yaml`), 'utf8'));
+  }
+
   /** Replaces labels or annotations of an object that an agent may have written to. */
   edit(path: string, metadata: Record<string, unknown>): void {
     const {
@@ -123,9 +128,9 @@ export class AgentNode {
     );
   }
 
-  /** Attaches a pod that lives in the namespace; its address. */
-  async attach(pod: TestNamespace): Promise<string> {
-    const { status, body } = await this.#verb('ADD', pod);
+  /** Attaches a pod that lives in the namespace, with these addresses if any are named; its address. */
+  async attach(pod: TestNamespace, ips: string[] = []): Promise<string> {
+    const { status, body } = await this.#verb('ADD', pod, ips.length > 0 ? { runtimeConfig: { ips } } : {});
     if (status !== 200) throw new Error(`ADD on ${this.name}: ${body}`);
     return JSON.parse(body).ips[0].address.replace(/\/.*/, '');
   }
@@ -157,7 +162,7 @@ export class AgentNode {
     });
   }
 
-  #verb(verb: string, pod: TestNamespace): Promise<{ status: number; body: string }> {
+  #verb(verb: string, pod: TestNamespace, more: object = {}): Promise<{ status: number; body: string }> {
     const headers = {
       CNI_COMMAND: verb,
       CNI_CONTAINERID: pod.name,
@@ -165,7 +170,7 @@ export class AgentNode {
       CNI_IFNAME: 'eth0',
       CNI_PATH: '/usr/lib/cni',
     };
-    const network = JSON.stringify({ cniVersion: '1.1.0', name: 'pods', type: 'tombolo' });
+    const network = JSON.stringify({ cniVersion: '1.1.0', name: 'pods', type: 'tombolo', ...more });
     return this.ask('POST', `/cni/${verb}`, headers, network);
   }
 

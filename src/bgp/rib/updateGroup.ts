@@ -174,6 +174,12 @@ export class UpdateGroup {
     return this.#order.some((member) => !member.outlet.blocked && this.#isBehind(member));
   }
 
+  /** Whether a member has been written all there is to tell it. */
+  hasTold(peer: number): boolean {
+    const member = this.members.get(peer);
+    return member !== undefined && this.pending.size === 0 && !this.#isBehind(member);
+  }
+
   /** Bytes of messages that wait for peers. */
   get backlog(): number {
     return this.#log.bytes;

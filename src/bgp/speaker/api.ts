@@ -1,7 +1,10 @@
+import { parsePrefix } from '../../address/prefix.ts';
 import { messageOf } from '../../errors.ts';
 import type { Rib } from '../rib/rib.ts';
 import { query } from '../rib/ribView.ts';
 import { CEASE_SUBCODE, cease } from '../wire/notification.ts';
+import { processClock } from './clock.ts';
+import { holdersOf } from './holders.ts';
 import type { Speaker } from './speaker.ts';
 import { speakerStatus } from './status.ts';
 
@@ -13,11 +16,11 @@ export interface Answer {
 }
 
 /**
- * What a speaker answers to `GET /v1/bgp/neighbors`, `rib`, `routes` and `explain`, and does on `POST /v1/bgp/neighbors/NAME/refresh` or `…/reset`.
+ * What a speaker answers to `GET /v1/bgp/neighbors`, `rib`, `routes`, `explain` and `holders`, and does on `POST /v1/bgp/neighbors/NAME/refresh` or `…/reset`.
  */
 export function answer(speaker: Speaker, rib: Rib, method: string, path: string): Answer {
   const [resource, encoded, verb] = path.replace(/^\/v1\/bgp\//, '').split('/');
-  const tables = method === 'GET' ? readTables(rib, path) : undefined;
+  const tables = method === 'GET' ? readTables(speaker, rib, path) : undefined;
   if (tables) return tables;
   if (resource !== 'neighbors') return refused(404, `there is no ${path}`);
   if (method === 'GET' && encoded === undefined) return { status: 200, body: speakerStatus(speaker, rib) };
@@ -41,12 +44,17 @@ export function answer(speaker: Speaker, rib: Rib, method: string, path: string)
   return refused(405, `cannot ${method} ${path}`);
 }
 
-/** `rib`, `routes` and `explain`, with parameters as in a URL; `undefined` for anything else. */
-function readTables(rib: Rib, path: string): Answer | undefined {
-  const [, resource, parameters] = /^\/v1\/bgp\/(rib|routes|explain)(?:\?(.*))?$/.exec(path) ?? [];
-  if (resource !== 'rib' && resource !== 'routes' && resource !== 'explain') return undefined;
+/** `rib`, `routes`, `explain` and `holders`, with parameters as in a URL; `undefined` for anything else. */
+function readTables(speaker: Speaker, rib: Rib, path: string): Answer | undefined {
+  const [, resource, written] = /^\/v1\/bgp\/(rib|routes|explain|holders)(?:\?(.*))?$/.exec(path) ?? [];
+  const parameters = new URLSearchParams(written);
   try {
-    return { status: 200, body: query(rib, resource, new URLSearchParams(parameters)) };
+    if (resource === 'holders') {
+      const prefix = parsePrefix(parameters.get('prefix') ?? '');
+      return { status: 200, body: { holders: holdersOf(speaker, rib, prefix, processClock.now()) } };
+    }
+    if (resource !== 'rib' && resource !== 'routes' && resource !== 'explain') return undefined;
+    return { status: 200, body: query(rib, resource, parameters) };
   } catch (error) {
     return refused(400, messageOf(error));
   }
