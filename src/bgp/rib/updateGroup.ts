@@ -61,6 +61,8 @@ export class UpdateGroup {
   /** Encoded pages, while there are new members to read them. */
   readonly #pages = new Map<number, readonly Chunk[]>();
   #order: Member[] = [];
+  /** What members are owed; mostly none is owed anything. */
+  readonly #owed = new Set<Bits>();
   #turn = 0;
   /** Routes whose attributes alone fill a message: they cannot be told at all. */
   unsendable = 0;
@@ -85,6 +87,7 @@ export class UpdateGroup {
   join(peer: number, outlet: Outlet, closing: Uint8Array | undefined, told?: AdjRibOut): void {
     const owed = new Bits(PREFIX_LIMIT);
     const member: Member = { peer, outlet, position: 0, owed, page: 0, closing };
+    this.#owed.add(owed);
     this.members.set(peer, member);
     this.#order.push(member);
     if (told === undefined) return;
@@ -95,6 +98,8 @@ export class UpdateGroup {
   }
 
   leave(peer: number): void {
+    const owed = this.members.get(peer)?.owed;
+    if (owed) this.#owed.delete(owed);
     this.members.delete(peer);
     this.#order = this.#order.filter((member) => member.peer !== peer);
     this.#trim();
@@ -147,7 +152,7 @@ export class UpdateGroup {
     }
     if (this.#turn >= this.#order.length) this.#turn %= Math.max(1, this.#order.length);
     this.#trim();
-    if (this.#pages.size > 0 && this.#order.every(({ owed }) => owed === undefined)) this.#pages.clear();
+    if (this.#owed.size === 0) this.#pages.clear();
     return this.isBehind;
   }
 
@@ -166,7 +171,8 @@ export class UpdateGroup {
   /** Whether a destination still means something here, to somebody. */
   remembers(destination: number): boolean {
     if (this.sent.firstOf(destination) !== 0 || this.pending.has(destination)) return true;
-    return this.#order.some((member) => member.owed?.has(destination));
+    for (const owed of this.#owed) if (owed.has(destination)) return true;
+    return false;
   }
 
   /** Whether a member has something to be written that could be. */
@@ -220,6 +226,7 @@ export class UpdateGroup {
     this.#eachRow(count, owed, batch, (row) => this.#tell(member, row, batch));
     for (const chunk of batch.encode(0, () => false)) this.#write(member, chunk.bytes);
     if (owed.size > 0) return;
+    this.#owed.delete(owed);
     member.owed = undefined;
     member.page = Number.POSITIVE_INFINITY;
     member.position = this.#log.end;
@@ -339,6 +346,7 @@ export class UpdateGroup {
       for (const destination of this.#log.at(position)?.destinations ?? []) owed.add(destination);
     }
     member.owed = owed;
+    this.#owed.add(owed);
     return owed;
   }
 

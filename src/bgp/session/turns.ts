@@ -1,5 +1,5 @@
 /** How long one turn of the event loop may be spent on messages, in ms. */
-const BUDGET = 4;
+const BUDGET = 3;
 
 export interface TurnClock {
   now(): number;
