@@ -147,3 +147,8 @@ export function ipFromBytes(bytes: Uint8Array): IP {
 function quote(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
+
+/** fe80::/10. */
+export function isLinkLocal(address: IP): boolean {
+  return !isIPv4(address) && address >> 118n === 0x3fan;
+}

@@ -74,7 +74,10 @@ class Rack {
   }
 
   choose(prefix: string, nextHops: readonly string[], priority = 1024): void {
-    this.fib.choose(parsePrefix(prefix), { nextHops: nextHops.map(parseIP), priority });
+    this.fib.choose(parsePrefix(prefix), {
+      nextHops: nextHops.map((hop) => ({ address: parseIP(hop) })),
+      priority,
+    });
   }
 
   /** `ip route show proto 111` as `prefix via gateways`. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
-import { type IP, isIPv4, parseIP, parseIPv4 } from '../../address/ip.ts';
+import { type IP, isLinkLocal, parseIP, parseIPv4 } from '../../address/ip.ts';
 import { formatPrefix, parsePrefix } from '../../address/prefix.ts';
 import { because } from '../../errors.ts';
 import { bgpFilter } from '../../store/kinds/bgpFilter.ts';
@@ -293,8 +293,7 @@ function contradictions(raw: Raw): Problem[] {
   }
   const names = (raw.neighbours ?? []).map((one) => {
     const { address } = parseAddressAndPort(one.address);
-    const linkLocal = !isIPv4(address) && address >> 118n === 0x3fan;
-    if (linkLocal && one.interface === undefined) {
+    if (isLinkLocal(address) && one.interface === undefined) {
       problems.push({
         path: 'neighbours',
         reason: 'a link-local address needs an interface',

@@ -1,7 +1,7 @@
-import { formatIP, type IP } from '../../address/ip.ts';
 import { formatPrefix, type Prefix, prefixFamily, prefixSize } from '../../address/prefix.ts';
 import { messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
+import { listLinks } from '../../netlink/link.ts';
 import type { KernelEvent } from '../../netlink/monitor.ts';
 import { deleteNextHop, listNextHops, replaceNextHop } from '../../netlink/nextHopObject.ts';
 import {
@@ -13,10 +13,11 @@ import {
   TOMBOLO,
 } from '../../netlink/route.ts';
 import type { Netlink, Sink } from '../../netlink/socket.ts';
+import type { RouteHop } from '../rib/familyRib.ts';
 import { type Admission, refusalOf } from './admission.ts';
 import { fits, NextHopObjects } from './nextHopObjects.ts';
 import { type FibRoute, FibState, isOurs, type KernelRoute, type Operation, plan } from './plan.ts';
-import { type Hop, hopKey, Resolver } from './resolver.ts';
+import { formatHop, type Hop, hopKey, Resolver } from './resolver.ts';
 
 /** Changes are gathered this long before the kernel is told, in milliseconds. */
 const GATHER = 10;
@@ -35,7 +36,7 @@ export interface FibClock {
 
 /** A route as BGP has chosen it. */
 export interface ChosenRoute {
-  readonly nextHops: readonly IP[];
+  readonly nextHops: readonly RouteHop[];
   readonly priority: number;
 }
 
@@ -57,7 +58,7 @@ export class Fib {
   readonly #clock: FibClock;
   #admission: Admission;
   #state: FibState;
-  #resolver = new Resolver([]);
+  #resolver = new Resolver([], new Map());
   readonly #chosen = new Map<string, { readonly prefix: Prefix; readonly route: ChosenRoute }>();
   readonly #blackholes = new Map<string, Prefix>();
   /** Prefixes that BGP has taken back before convergence; afterwards all silence counts. */
@@ -154,7 +155,7 @@ export class Fib {
         return {
           prefix,
           state: 'unreachable',
-          detail: `no route to ${route.nextHops.map(formatIP).join(', ')}`,
+          detail: `no route to ${route.nextHops.map(formatHop).join(', ')}`,
         };
       }
       const state = this.#state.at(prefix).length > 0 && !this.#dirty.has(key) ? 'installed' : 'waiting';
@@ -200,7 +201,8 @@ export class Fib {
       return [[prefix, { kind: 'blackhole', prefix, priority: BLACKHOLE_PRIORITY }]];
     const route = this.#chosen.get(key)?.route;
     if (route === undefined) return this.#converged || this.#withdrawn.has(key) ? [[prefix, undefined]] : [];
-    const refusal = refusalOf(prefix, route.nextHops, this.#admission, this.#resolver);
+    const addresses = route.nextHops.map(({ address }) => address);
+    const refusal = refusalOf(prefix, addresses, this.#admission, this.#resolver);
     if (refusal !== undefined) {
       this.#refused.set(key, refusal);
       return [[prefix, undefined]];
@@ -212,9 +214,7 @@ export class Fib {
 
   #hopsOf(prefix: Prefix, { nextHops }: ChosenRoute): Hop[] {
     const family = prefixFamily(prefix);
-    const hops = nextHops
-      .flatMap((address) => this.#resolver.hops(address))
-      .filter((hop) => fits(hop, family));
+    const hops = nextHops.flatMap((hop) => this.#resolver.hops(hop)).filter((hop) => fits(hop, family));
     return [...new Map(hops.map((hop) => [hopKey(hop), hop])).values()];
   }
 
@@ -243,7 +243,11 @@ export class Fib {
   #read(): FibState {
     const all = listRoutes(this.#nl, { table: MAIN_TABLE });
     const mine = (protocol: number | undefined) => protocol === TOMBOLO;
-    this.#resolver = new Resolver(all.filter(({ protocol }) => !mine(protocol)));
+    const links = new Map(listLinks(this.#nl).map(({ name, index }) => [name, index]));
+    this.#resolver = new Resolver(
+      all.filter(({ protocol }) => !mine(protocol)),
+      links,
+    );
     const hops = new NextHopObjects(listNextHops(this.#nl, { protocol: TOMBOLO }));
     return new FibState(
       all.filter((route) => mine(route.protocol) && isOurs(route)),

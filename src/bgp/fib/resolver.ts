@@ -1,6 +1,7 @@
 import { formatIP, type IP } from '../../address/ip.ts';
 import { contains, type Prefix } from '../../address/prefix.ts';
 import type { InstalledRoute } from '../../netlink/route.ts';
+import type { RouteHop } from '../rib/familyRib.ts';
 
 /** Where packets towards a BGP next hop really go. */
 export interface Hop {
@@ -19,27 +20,43 @@ export interface Hop {
  */
 export class Resolver {
   readonly #routes: readonly InstalledRoute[];
-  readonly #known = new Map<IP, readonly Hop[]>();
+  /** Their indexes by name. */
+  readonly #links: ReadonlyMap<string, number>;
+  readonly #known = new Map<string, readonly Hop[]>();
 
   /** `routes` are those of the main table, without our own. */
-  constructor(routes: readonly InstalledRoute[]) {
+  constructor(routes: readonly InstalledRoute[], links: ReadonlyMap<string, number>) {
+    this.#links = links;
     this.#routes = routes
       .filter(({ type }) => type === 'unicast')
       .toSorted((a, b) => b.prefix.length - a.prefix.length || (a.priority ?? 0) - (b.priority ?? 0));
   }
 
-  /** The ways to `address`; none is unreachable. */
-  hops(address: IP): readonly Hop[] {
-    const known = this.#known.get(address);
+  /** The ways to a next hop; none is unreachable. */
+  hops(hop: RouteHop): readonly Hop[] {
+    const key = formatHop(hop);
+    const known = this.#known.get(key);
     if (known) return known;
-    const hops = this.#resolve(address);
-    this.#known.set(address, hops);
+    const hops =
+      hop.device === undefined ? this.#resolve(hop.address) : this.#onLink(hop.address, hop.device);
+    this.#known.set(key, hops);
     return hops;
   }
 
   /** The length of the most specific route towards `address`; −1 for none. */
   reach(address: IP): number {
     return this.#find(address)?.prefix.length ?? -1;
+  }
+
+  /** A link-local address is its own gateway, where its link is up. */
+  #onLink(address: IP, device: string): Hop[] {
+    const index = this.#links.get(device);
+    if (index === undefined) return [];
+    const isUp = this.#routes.some(
+      ({ prefix, nextHops }) =>
+        contains(prefix, address) && nextHops.some((hop) => hop.index === index && !hop.dead),
+    );
+    return isUp ? [{ gateway: address, index, onLink: false }] : [];
   }
 
   #resolve(address: IP): Hop[] {
@@ -56,6 +73,11 @@ export class Resolver {
       ({ prefix, nextHops }) => contains(prefix, address) && nextHops.some(({ dead }) => !dead),
     );
   }
+}
+
+/** As ip(8) writes it. */
+export function formatHop({ address, device }: RouteHop): string {
+  return device === undefined ? formatIP(address) : `${formatIP(address)}%${device}`;
 }
 
 /** One word for a way, the same for the same way. */

@@ -1,4 +1,4 @@
-import type { IP } from '../../address/ip.ts';
+import { type IP, isLinkLocal } from '../../address/ip.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import type { AfiSafi } from '../wire/family.ts';
 import type { AdjRibIn } from './adjRibIn.ts';
@@ -21,10 +21,17 @@ const ENOUGH = 16384;
 /** While more is coming, peers are written to at most this often, in milliseconds, and no more than half of the time. */
 const LONGEST_PAUSE = 50;
 
+/** A next hop as the kernel has to know it. */
+export interface RouteHop {
+  readonly address: IP;
+  /** The link to the peer that said so, for a link-local address: elsewhere it may be somebody else's. */
+  readonly device?: string;
+}
+
 /** Where a prefix leads, by what peers say. */
 export interface BestRoute {
   /** Of all paths of the multipath set, the best one's first. */
-  readonly nextHops: readonly IP[];
+  readonly nextHops: readonly RouteHop[];
   /** As the kernel's metric. */
   readonly priority: number;
 }
@@ -98,11 +105,22 @@ export class FamilyRib {
     decision.run(table, row);
     const { best, multipath } = decision;
     if (best === 0 || table.peer[best] === LOCAL) return undefined;
-    const hops = multipath.map((path) =>
-      store.nextHops.address(store.nextHop[table.accepted[path] as number] as number),
-    );
+    const hops = new Map<string, RouteHop>();
+    for (const path of multipath) {
+      const hop = this.#hop(path);
+      const { address, device = '' } = hop;
+      if (!hops.has(`${address}%${device}`)) hops.set(`${address}%${device}`, hop);
+    }
     const preference = store.localPreference[table.accepted[best] as number] as number;
-    return { nextHops: [...new Set(hops)], priority: priorityOf(preference) };
+    return { nextHops: [...hops.values()], priority: priorityOf(preference) };
+  }
+
+  #hop(path: number): RouteHop {
+    const { store, peers } = this.#parts;
+    const { accepted, peer } = this.table;
+    const address = store.nextHops.address(store.nextHop[accepted[path] as number] as number);
+    const device = isLinkLocal(address) ? peers.get(peer[path] as number)?.interface : undefined;
+    return device === undefined ? { address } : { address, device };
   }
 
   watch(observer: Observer): () => void {

@@ -70,14 +70,17 @@ export class NextHops {
   }
 }
 
-/** RFC 4760 §5.1.3, RFC 2545 §3 (global and link-local), RFC 4364 §4.3.4 and RFC 4659 §3.2 (behind a zero RD). */
+/**
+ * RFC 4760 §5.1.3, RFC 2545 §3 (global and link-local; who has no global address writes the link-local one twice, or `::`
+ * first), RFC 4364 §4.3.4 and RFC 4659 §3.2 (behind a zero RD).
+ */
 function addressOf(bytes: Uint8Array): IP {
   switch (bytes.length) {
     case 4:
     case 16:
       return ipFromBytes(bytes);
     case 32:
-      return ipFromBytes(bytes.subarray(0, 16));
+      return ipFromBytes(bytes.subarray(0, 16)) || ipFromBytes(bytes.subarray(16));
     case 12:
       return ipFromBytes(bytes.subarray(8));
     case 24:

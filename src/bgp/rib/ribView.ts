@@ -159,7 +159,7 @@ function routesOf(rib: Rib, family: AfiSafi, limit: number) {
     if (table === undefined || best === undefined) continue;
     routes.push({
       prefix: nameOf(table, row),
-      nextHops: best.nextHops.map(formatIP),
+      nextHops: best.nextHops.map(({ address, device }) => formatIP(address) + (device ? `%${device}` : '')),
       priority: best.priority,
     });
     if (routes.length > limit) break;

@@ -1,5 +1,13 @@
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
-import { type IP, type IPv4, type IPv6, isIPv4, parseIPv4, parseIPv6 } from '../../address/ip.ts';
+import {
+  type IP,
+  type IPv4,
+  type IPv6,
+  isIPv4,
+  isLinkLocal,
+  parseIPv4,
+  parseIPv6,
+} from '../../address/ip.ts';
 
 /** The device a session goes through, and its addresses that peers may use as next hops. */
 export interface Link {
@@ -40,9 +48,4 @@ export function linkOf(address: IP): Link {
     return { device, ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }) };
   }
   return {};
-}
-
-/** fe80::/10. */
-export function isLinkLocal(address: IP): boolean {
-  return !isIPv4(address) && address >> 118n === 0x3fan;
 }

@@ -1,12 +1,11 @@
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { formatIP, type IP } from '../../address/ip.ts';
+import { formatIP, type IP, isLinkLocal } from '../../address/ip.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import { messageOf } from '../../errors.ts';
 import type { Endpoint } from '../config/router.ts';
 import { MessageError } from '../wire/error.ts';
 import type { MessageType } from '../wire/frame.ts';
-import { isLinkLocal } from './link.ts';
 import { Outbox } from './outbox.ts';
 import { MessageReader } from './reader.ts';
 import { localAddressOf, sendNow, setKey } from './socket.ts';
