@@ -4,9 +4,9 @@ import { bitsOf, familyOf, formatIP, type IP } from '../address/ip.ts';
 import { contains } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
 import { type Allocation, Refusal, type RefusalReason, type Request } from '../ipam/allocator.ts';
-import type { Source } from '../ipam/binding.ts';
 import type { Ipam, Reservation } from '../ipam/ipam.ts';
-import type { PodName } from './binding.ts';
+import type { PodName, Terms } from './binding.ts';
+import type { ClaimRequest, Claims } from './claims.ts';
 import type { Shortage } from './shortage.ts';
 
 /** What clears up by itself, when a pod goes or a segment comes, and what only another request can mend. */
@@ -27,8 +27,9 @@ const PATIENCE_MS = 5_000;
 
 /** What the addresses of a node depend on beyond the node. */
 export interface Supply {
-  /** Where a pod's addresses come from; undefined where nobody can say and no pool is concerned. */
-  sourcesOf(pod: PodName | undefined): Promise<readonly Source[] | undefined>;
+  /** Where a pod's addresses come from, and which; undefined where nobody can say and no pool is concerned. */
+  termsOf(pod: PodName | undefined): Promise<Terms | undefined>;
+  readonly claims: Pick<Claims, 'hold'>;
   readonly shortage: Shortage;
   /** Whether somebody could give the node another segment. */
   mayGrow(): boolean;
@@ -41,9 +42,13 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
   return {
     async allocate({ owner, pod, ips, onLink }) {
       try {
-        const sources = await supply.sourcesOf(pod);
-        const request = { owner, pod, addresses: ips, onLink, sources };
-        const { allocation, durable } = await reservePatiently(ipam, supply, request);
+        const terms = await supply.termsOf(pod);
+        const addresses = ips.length > 0 ? ips : (terms?.addresses ?? []);
+        const request = { owner, pod, addresses, onLink, sources: terms?.sources };
+        const claimed = pod && terms && (terms.claim ?? terms.wish) !== undefined;
+        const { allocation, durable } = claimed
+          ? await holdClaim(ipam, supply, { ...request, pod, terms: { ...terms, addresses } })
+          : await reservePatiently(ipam, supply, request);
         return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS, durable };
       } catch (error) {
         if (error instanceof Refusal) throw refused(error, supply);
@@ -86,6 +91,25 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
       throw new CniError(CODE.notAvailable, 'Cannot attach pods: no address is free on this node');
     },
   };
+}
+
+async function holdClaim(
+  ipam: Ipam,
+  supply: Supply,
+  {
+    owner,
+    pod,
+    terms,
+    onLink = false,
+  }: Omit<ClaimRequest, 'draw' | 'onLink'> & { readonly onLink?: boolean | undefined },
+): Promise<Reservation> {
+  const draw = async (request: Request) => {
+    const { allocation, durable } = await reservePatiently(ipam, supply, request);
+    await durable;
+    return allocation;
+  };
+  const allocation = await supply.claims.hold({ owner, pod, terms, onLink, draw });
+  return { allocation, durable: Promise.resolve() };
 }
 
 /** A node that ran dry says so at once, and waits for the segment that the operator gives it. */

@@ -71,7 +71,8 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const report = (problem: string) => log.part('store').error('file refused', { problem });
   const store = new StoreState(await openStore(config.store, { create: true, report }), log.part('store'));
   const bgp = embedBgp({ config, node, ipam, netlink, store, log });
-  const cluster = joinCluster({ config, node, ipam, services: datapath.services, bgp, store, log });
+  const services = datapath.services;
+  const cluster = joinCluster({ config, node, netlink, ipam, services, bgp, store, log });
   const cni = {
     addresses: addressesOf(ipam, cluster.supply),
     records,

@@ -1,11 +1,21 @@
 import { CniError, CODE } from '../../cni/protocol/error.ts';
-import { parsePrefix } from '../address/prefix.ts';
+import { type IP, parseIP } from '../address/ip.ts';
+import { parsePrefix, prefixFamily } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
-import { BindingError, bind, type PoolRule, type Source, type Subject } from '../ipam/binding.ts';
+import {
+  ANNOTATIONS,
+  BindingError,
+  bind,
+  type PoolRule,
+  type Source,
+  type Subject,
+} from '../ipam/binding.ts';
+import { type ClaimWish, wishOf } from '../ipam/claim.ts';
 import type { Log } from '../log.ts';
 import { type Labels, parseSelector } from '../selector/selector.ts';
 import type { Change } from '../store/follow.ts';
-import type { IPPool } from '../store/kinds/ipPool.ts';
+import type { IPClaim } from '../store/kinds/ipClaim.ts';
+import { blockSizeOf, type IPPool } from '../store/kinds/ipPool.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, type Key, type Store } from '../store/store.ts';
 
@@ -20,6 +30,21 @@ export interface PodName {
   readonly namespace: string;
   readonly name: string;
 }
+
+/** What the store says of a pod's addresses. */
+export interface Terms {
+  /** Where they come from. */
+  readonly sources: readonly Source[];
+  /** Addresses that the pod insists on, by Calico's annotation. */
+  readonly addresses: readonly IP[];
+  /** The claim it asks for, and the one there is. */
+  readonly wish: ClaimWish | undefined;
+  readonly claim: IPClaim | undefined;
+  readonly subject: Subject;
+}
+
+/** Calico's annotation: addresses as a JSON list. */
+const ADDRESSES_ANNOTATION = 'cni.projectcalico.org/ipAddrs';
 
 /** Knows the pools, and asks the store about each pod: its labels and annotations may be younger than any cache. */
 export class Bindings {
@@ -58,15 +83,26 @@ export class Bindings {
   }
 
   /**
-   * Where the addresses of a pod come from. Undefined, which is anywhere, while the store is out of reach of a node that
-   * has no segment of any pool: such a node lives by its configuration alone.
+   * Where the addresses of a pod come from, and which they are to be. Undefined, which is any from anywhere, while the
+   * store is out of reach of a node that has no segment of any pool: such a node lives by its configuration alone.
    *
    * @throws {CniError} Code 7 if it is told to draw from where it may not, 11 if the store does not answer.
    */
-  async sourcesOf(pod: PodName | undefined): Promise<readonly Source[] | undefined> {
+  async termsOf(pod: PodName | undefined): Promise<Terms | undefined> {
     try {
       await inTime(this.#listed);
-      return bind(await this.subjectOf(pod), this.rules());
+      const [subject, claim] = await Promise.all([
+        this.subjectOf(pod),
+        pod && inTime(this.#find('IPClaim', pod)),
+      ]);
+      const wish = subject.pod && wishOf(subject.pod);
+      return {
+        sources: this.#sourcesOf(subject, claim),
+        addresses: insistedOn(subject),
+        wish,
+        claim,
+        subject,
+      };
     } catch (error) {
       if (error instanceof BindingError) throw new CniError(CODE.invalidConfiguration, error.message);
       if (!(error instanceof CniError) || this.#pooled()) throw error;
@@ -77,6 +113,17 @@ export class Bindings {
       });
       return undefined;
     }
+  }
+
+  /** A pool that the claim names counts as if the pod named it. */
+  #sourcesOf(subject: Subject, claim: IPClaim | undefined): Source[] {
+    const pool = claim?.spec.pool;
+    if (pool === undefined || subject.pod === undefined) return bind(subject, this.rules());
+    const rule = this.rules().find(({ name }) => name === pool);
+    const annotation = ANNOTATIONS[rule ? prefixFamily(rule.cidr) : 4];
+    const { pod } = subject;
+    const named = { ...pod, annotations: { ...pod.annotations, [annotation]: pool } };
+    return bind({ ...subject, pod: named }, this.rules());
   }
 
   /** The pools as far as they can be read; the operator leaves out the others as well. */
@@ -102,7 +149,13 @@ export class Bindings {
     return {
       node: { name: this.#node, labels: node?.metadata.labels ?? {} },
       ...(pod && {
-        pod: { namespace: pod.namespace, name: pod.name, annotations: object?.metadata.annotations ?? {} },
+        pod: {
+          namespace: pod.namespace,
+          name: pod.name,
+          annotations: object?.metadata.annotations ?? {},
+          uid: object?.metadata.uid,
+          ...controllerOf(object),
+        },
         namespace: {
           labels: { ...namesOf(pod.namespace), ...namespace?.metadata.labels },
           annotations: namespace?.metadata.annotations ?? {},
@@ -122,6 +175,32 @@ export class Bindings {
   }
 }
 
+/** A list without `controller` flags has one entry, as whoever writes by hand would have it. */
+function controllerOf(pod: ObjectOf<'Pod'> | undefined) {
+  const references = pod?.metadata.ownerReferences ?? [];
+  const controller =
+    references.find((one) => 'controller' in one && one.controller === true) ?? references[0];
+  return controller && { controller: { kind: controller.kind, name: controller.name, uid: controller.uid } };
+}
+
+/** @throws {BindingError} If the annotation is no list of addresses. */
+function insistedOn({ pod }: Subject): IP[] {
+  const text = pod?.annotations[ADDRESSES_ANNOTATION];
+  if (text === undefined) return [];
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!Array.isArray(value) || value.length === 0 || value.length > 2)
+      throw new SyntaxError('no such list');
+    return value.map((one) => parseIP(String(one)));
+  } catch (error) {
+    const what = `annotation ${ADDRESSES_ANNOTATION} of pod ${pod?.namespace}/${pod?.name}`;
+    const value = JSON.stringify(text);
+    throw new BindingError(
+      `Cannot read ${what}: expected one or two addresses as a JSON list: ${messageOf(error)} (value ${value})`,
+    );
+  }
+}
+
 /** @throws {SyntaxError} If a selector is none. */
 function ruleOf({ metadata, spec }: IPPool): PoolRule {
   return {
@@ -133,6 +212,8 @@ function ruleOf({ metadata, spec }: IPPool): PoolRule {
     disabled: spec.disabled ?? false,
     manual: spec.assignmentMode === 'Manual',
     workload: (spec.allowedUses ?? ['Workload']).includes('Workload'),
+    blockSize: blockSizeOf(spec),
+    disableBGPExport: spec.disableBGPExport ?? false,
   };
 }
 

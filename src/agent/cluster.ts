@@ -1,10 +1,16 @@
+import { type Prefix, samePrefix } from '../address/prefix.ts';
 import type { Ipam } from '../ipam/ipam.ts';
+import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
+import type { Netlink } from '../netlink/socket.ts';
 import type { Change } from '../store/follow.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
 import type { Supply } from './addresses.ts';
 import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
+import { BlockRoutes } from './blockRoutes.ts';
+import { blockOwners, borrowingOf } from './borrowing.ts';
+import { Claims } from './claims.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
@@ -18,6 +24,7 @@ import type { StoreState } from './storeState.ts';
 /** Changes that come within this time are one. */
 const SERVICES_SETTLE_MS = 2;
 const STATUS_SETTLE_MS = 1_000;
+const CLAIMS_SETTLE_MS = 20;
 
 /** What could not be programmed is tried again after this. */
 const RETRY_MS = 5_000;
@@ -28,6 +35,7 @@ const REST_MS = 1_000;
 export interface ClusterParts {
   readonly config: AgentConfig;
   readonly node: NodeFacts;
+  readonly netlink: Netlink;
   readonly ipam: Ipam;
   readonly services: ServiceTable;
   readonly bgp: Bgp;
@@ -40,12 +48,14 @@ export interface Cluster {
   readonly feed: ServiceFeed;
   readonly bindings: Bindings;
   readonly supply: Supply;
+  readonly claims: Claims;
   /** To be called when addresses have come or gone. */
   addressesChanged(): void;
   stop(): Promise<void>;
 }
 
-export function joinCluster({ config, node, ipam, services, bgp, store, log }: ClusterParts): Cluster {
+export function joinCluster(parts: ClusterParts): Cluster {
+  const { config, node, netlink, ipam, services, bgp, store, log } = parts;
   const feed = new ServiceFeed();
   const bindings = new Bindings(
     store.store,
@@ -54,6 +64,19 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
     log.part('ipam'),
   );
   const shortage = new Shortage(() => publish.now());
+  const blocks = new BlockRoutes(netlink, store.store, config.bgp === undefined);
+  const borrowing = borrowingOf({ config, node: node.name, bindings });
+  const claims = new Claims({
+    store: store.store,
+    node: node.name,
+    ipam,
+    rules: () => bindings.rules(),
+    reasonNotToBorrow: borrowing.reasonAgainst,
+    blockOwners: (addresses) => blockOwners(store.store, addresses),
+    letThrough: (passages) => blocks.letThrough(passages),
+    borrowedChanged: bgp.changed,
+    log: log.part('claims'),
+  });
   let network: NodeNetwork | undefined;
   let retry: NodeJS.Timeout | undefined;
   let resting: NodeJS.Timeout | undefined;
@@ -61,6 +84,7 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
   const addressesChanged = () => {
     publish.soon();
     bgp.changed();
+    reconcile.soon();
   };
 
   const program = settling(
@@ -100,16 +124,42 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
     (error) => log.warning('the status of the node cannot be written', { error }),
   );
 
+  let reconcileAgain: NodeJS.Timeout | undefined;
+  const reconcile = settling(
+    CLAIMS_SETTLE_MS,
+    () => claims.reconcile(),
+    (error) => {
+      log.warning('claims and journal cannot be brought together; it is tried again', { error });
+      reconcileAgain ??= setTimeout(() => {
+        reconcileAgain = undefined;
+        reconcile.soon();
+      }, RETRY_MS);
+    },
+  );
+
+  let assignAgain: NodeJS.Timeout | undefined;
   const assign = settling(
     0,
     async () => {
-      await ipam.assign(segmentsOf(network, config.segments));
+      const segments = segmentsOf(network, config.segments);
+      await claims.prepare(
+        segments.map(({ prefix }) => prefix).filter((prefix) => !known(ipam.segments(), prefix)),
+      );
+      await ipam.assign(segments);
+      blocks.drop(ipam.segments());
       shortage.relieve();
       bgp.changed();
+      reconcile.soon();
       // The operator waits for this answer, and an agent that is ended again within the second still has given it.
       publish.now();
     },
-    (error) => log.error('segments cannot be assigned', { error }),
+    (error) => {
+      log.error('segments cannot be assigned; it is tried again', { error });
+      assignAgain ??= setTimeout(() => {
+        assignAgain = undefined;
+        assign.soon();
+      }, RETRY_MS);
+    },
   );
 
   store.follow('Service', (change) => {
@@ -127,6 +177,11 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
   });
   store.follow('IPPool', (change) => bindings.onPool(change));
   bgp.onWithdrawn(() => publish.now());
+  store.follow('IPAMConfiguration', borrowing.onConfiguration);
+  store.follow('IPClaim', (change) => {
+    claims.onClaim(change);
+    reconcile.soon();
+  });
   registerNode(store.store, node, log).catch((error: unknown) => {
     log.warning('the node cannot be registered', { error });
   });
@@ -136,18 +191,26 @@ export function joinCluster({ config, node, ipam, services, bgp, store, log }: C
     bindings,
     supply: {
       shortage,
-      sourcesOf: (pod) => bindings.sourcesOf(pod),
+      claims,
+      termsOf: (pod) => bindings.termsOf(pod),
       mayGrow: () => bindings.any,
       reason: () => shortageOf(network),
     },
+    claims,
     addressesChanged,
     async stop() {
       clearTimeout(retry);
       clearTimeout(resting);
+      clearTimeout(reconcileAgain);
+      clearTimeout(assignAgain);
       await store.stop();
-      await Promise.all([program.stop(), assign.stop(), publish.stop()]);
+      await Promise.all([program.stop(), assign.stop(), publish.stop(), reconcile.stop()]);
     },
   };
+}
+
+function known(segments: readonly Segment[], prefix: Prefix): boolean {
+  return segments.some((segment) => samePrefix(segment.prefix, prefix));
 }
 
 /** What the operator says against another segment for this node, while it does. */

@@ -18,14 +18,18 @@ export function segmentReports(ipam: Ipam): SegmentReport[] {
 }
 
 export function ipamReport(ipam: Ipam): IpamReport {
+  const borrowed = ipam.borrowed();
   return {
     segments: segmentReports(ipam),
-    allocations: ipam.allocations().map(({ owner, pod, addresses, at }) => ({
+    kept: [...ipam.kept()].map(([address, claim]) => ({ address: formatIP(address), claim })),
+    allocations: ipam.allocations().map(({ owner, pod, addresses, claim, at }) => ({
       addresses: addresses.map(formatIP),
       containerID: owner.containerID,
       ifName: owner.ifName,
       network: owner.network,
       pod: pod && `${pod.namespace}/${pod.name}`,
+      claim,
+      borrowed: addresses.some((address) => borrowed.includes(address)),
       since: new Date(at).toISOString(),
     })),
   };

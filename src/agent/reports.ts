@@ -82,6 +82,8 @@ export interface ServiceReport {
 export interface IpamReport {
   readonly segments: readonly SegmentReport[];
   readonly allocations: readonly AllocationReport[];
+  /** Addresses of this node's segments that belong to claims, held or not. */
+  readonly kept: readonly { readonly address: string; readonly claim: string }[];
 }
 
 export interface AllocationReport {
@@ -90,6 +92,10 @@ export interface AllocationReport {
   readonly ifName: string;
   readonly network: string;
   readonly pod: string | undefined;
+  /** The claim whose addresses these are, `namespace/name`. */
+  readonly claim: string | undefined;
+  /** Whether one of them is of another node's segment. */
+  readonly borrowed: boolean;
   /** RFC 3339. */
   readonly since: string;
 }

@@ -22,6 +22,8 @@ function pool(
     disabled: false,
     manual: false,
     workload: true,
+    blockSize: 26,
+    disableBGPExport: false,
     ...more,
   };
 }

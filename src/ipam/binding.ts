@@ -14,12 +14,22 @@ export interface PoolRule {
   readonly manual: boolean;
   /** Whether `allowedUses` has pods in it. */
   readonly workload: boolean;
+  /** The length of its blocks. */
+  readonly blockSize: number;
+  readonly disableBGPExport: boolean;
 }
 
 /** Whom addresses are for. Where no Kubernetes pod is behind a call, there is neither pod nor namespace. */
 export interface Subject {
   readonly node: { readonly name: string; readonly labels: Labels };
-  readonly pod?: { readonly namespace: string; readonly name: string; readonly annotations: Labels };
+  readonly pod?: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly annotations: Labels;
+    readonly uid?: string | undefined;
+    /** Of `metadata.ownerReferences` the one that controls it. */
+    readonly controller?: { readonly kind: string; readonly name: string; readonly uid?: string | undefined };
+  };
   readonly namespace?: { readonly labels: Labels; readonly annotations: Labels };
 }
 
@@ -40,7 +50,7 @@ export class BindingError extends Error {
 }
 
 /** Calico's annotations, on a pod or on its namespace: names of pools, as a JSON list or separated by commas. */
-const ANNOTATIONS: Record<Family, string> = {
+export const ANNOTATIONS: Record<Family, string> = {
   4: 'cni.projectcalico.org/ipv4pools',
   6: 'cni.projectcalico.org/ipv6pools',
 };
@@ -135,10 +145,14 @@ function poolNamed(
   throw new BindingError(`Cannot draw from pool ${name}, named by ${where}: ${reason}`);
 }
 
-function refusal(pool: PoolRule, family: Family, { node, namespace }: Subject): string | undefined {
+function refusal(pool: PoolRule, family: Family, subject: Subject): string | undefined {
   if (prefixFamily(pool.cidr) !== family)
     return `its addresses are not IPv${family} (${formatPrefix(pool.cidr)})`;
-  if (pool.disabled) return 'it is disabled';
+  return pool.disabled ? 'it is disabled' : bar(pool, subject);
+}
+
+/** Why a pool may not serve a pod even if it is named, its being disabled aside: what a pod has had it may keep. */
+export function bar(pool: PoolRule, { node, namespace }: Subject): string | undefined {
   if (!pool.workload) return 'its allowedUses do not include Workload';
   if (!isNobody(pool.nodeSelector) && !selects(pool.nodeSelector, node.labels)) {
     return `it does not select node ${node.name}`;

@@ -15,6 +15,8 @@ function pool(name: string, cidr: string, more: Partial<PoolRule> = {}): PoolRul
     disabled: false,
     manual: false,
     workload: true,
+    blockSize: 26,
+    disableBGPExport: false,
     ...more,
   };
 }

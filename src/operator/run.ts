@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 import { follow } from '../store/follow.ts';
 import type { Kind } from '../store/kinds/registry.ts';
 import type { Store } from '../store/store.ts';
+import { ClaimKeeper } from './claims.ts';
 import { Election } from './election.ts';
 import { Operator, type RoundReport } from './operator.ts';
 
@@ -39,6 +40,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     wallTime: () => new Date(),
   });
   const operator = new Operator(store, Date.now, log);
+  const claims = new ClaimKeeper({ store, now: Date.now, log: log.part('claims') });
   const changed = new Alarm();
   for (const kind of FOLLOWED) void follow(store, kind, () => changed.ring(), signal);
   void campaign(election, leaseDuration / 3, changed, log, signal);
@@ -48,7 +50,9 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     changed.clear();
     if (!election.leads || signal.aborted) continue;
     try {
-      const report = await operator.round(() => election.leads && !signal.aborted);
+      const mayWrite = () => election.leads && !signal.aborted;
+      const report = await operator.round(mayWrite);
+      await claims.round(mayWrite);
       onRound?.(report);
       // A claim becomes a segment in the next round.
       if (report.written + report.conflicted > 0) changed.ring();

@@ -1,0 +1,78 @@
+import type { IP } from '../address/ip.ts';
+import { contains, parsePrefix } from '../address/prefix.ts';
+import type { Subject } from '../ipam/binding.ts';
+import { OUT_OF_SERVICE, reasonNotToBorrow } from '../ipam/claim.ts';
+import { isNobody, selects } from '../selector/selector.ts';
+import type { Change } from '../store/follow.ts';
+import type { IPAMConfiguration } from '../store/kinds/ipamConfiguration.ts';
+import { isStoreError, type Store } from '../store/store.ts';
+import type { Bindings } from './binding.ts';
+import type { AgentConfig } from './config.ts';
+
+/** The living nodes whose blocks these addresses are of. */
+export async function blockOwners(store: Store, addresses: readonly IP[]): Promise<string[]> {
+  const { items } = await store.list('NodeNetwork');
+  const names = items
+    .filter(({ spec }) =>
+      (spec.segments ?? []).some(({ cidr }) =>
+        addresses.some((address) => contains(parsePrefix(cidr), address)),
+      ),
+    )
+    .map(({ metadata }) => metadata.name);
+  const alive = await Promise.all(names.map((name) => isAlive(store, name)));
+  return names.filter((_, index) => alive[index]);
+}
+
+async function isAlive(store: Store, name: string): Promise<boolean> {
+  try {
+    const { metadata, spec } = await store.get('Node', { name });
+    const off = spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) ?? false;
+    return metadata.deletionTimestamp === undefined && !off;
+  } catch (error) {
+    if (isStoreError(error, 'NotFound')) return false;
+    throw error;
+  }
+}
+
+/** Whether an address of another node's block can be held here and be found by everybody. */
+export function borrowingOf({
+  config,
+  node,
+  bindings,
+}: {
+  readonly config: Pick<AgentConfig, 'routing' | 'bgp'>;
+  readonly node: string;
+  readonly bindings: Pick<Bindings, 'rules'>;
+}) {
+  let strictAffinity = false;
+  const take = (configuration: IPAMConfiguration, there: boolean) => {
+    if (configuration.metadata.name === 'default')
+      strictAffinity = there && (configuration.spec.strictAffinity ?? false);
+  };
+  return {
+    onConfiguration(change: Change<IPAMConfiguration>): void {
+      if (change.type === 'interrupted') return;
+      if (change.type === 'replaced') {
+        strictAffinity = false;
+        for (const configuration of change.objects) take(configuration, true);
+      } else take(change.object, change.type === 'applied');
+    },
+
+    /** @returns Undefined where it may be borrowed. */
+    reasonAgainst(address: IP, subject: Subject, onLink: boolean): string | undefined {
+      const pool = bindings.rules().find(({ cidr }) => contains(cidr, address));
+      return reasonNotToBorrow({
+        pool: pool && {
+          name: pool.name,
+          disableBGPExport: pool.disableBGPExport,
+          selectsNode: isNobody(pool.nodeSelector) || selects(pool.nodeSelector, subject.node.labels),
+        },
+        node,
+        strictAffinity,
+        routing: config.routing,
+        announces: config.bgp !== undefined,
+        onLink,
+      });
+    },
+  };
+}
