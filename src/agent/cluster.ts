@@ -15,7 +15,7 @@ import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
 import { segmentsOf } from './segments.ts';
-import { ServiceFeed } from './serviceFeed.ts';
+import { ServiceFeed, type ServiceInput } from './serviceFeed.ts';
 import type { ServiceTable } from './serviceTable.ts';
 import { settling } from './settling.ts';
 import { Shortage } from './shortage.ts';
@@ -25,6 +25,9 @@ import type { StoreState } from './storeState.ts';
 const SERVICES_SETTLE_MS = 2;
 const STATUS_SETTLE_MS = 1_000;
 const CLAIMS_SETTLE_MS = 20;
+
+/** Services taken from the feed at once. */
+const AT_ONCE = 1_000;
 
 /** What could not be programmed is tried again after this. */
 const RETRY_MS = 5_000;
@@ -87,23 +90,33 @@ export function joinCluster(parts: ClusterParts): Cluster {
     reconcile.soon();
   };
 
+  const programAgain = () => {
+    retry ??= setTimeout(() => {
+      retry = undefined;
+      program.soon();
+    }, RETRY_MS);
+  };
   const program = settling(
     SERVICES_SETTLE_MS,
     async () => {
       if (!feed.complete) return;
-      const failed = await services.update(feed.take());
+      await services.adopted();
+      const failed: ServiceInput[] = [];
+      for (let inputs = feed.take(AT_ONCE); inputs.length > 0; inputs = feed.take(AT_ONCE)) {
+        failed.push(...(await services.update(inputs)));
+      }
       if (failed.length > 0) {
         feed.putBack(failed);
         log.error('services cannot be programmed', { problems: services.problems() });
-        retry ??= setTimeout(() => {
-          retry = undefined;
-          program.soon();
-        }, RETRY_MS);
+        programAgain();
       }
       // What cannot be read now may be the very service that an earlier run has programmed: that serves on.
-      if (failed.length === 0 && store.store.problems().length === 0) services.reconcile();
+      if (failed.length === 0 && store.store.problems().length === 0) await services.reconcile();
     },
-    (error) => log.error('services cannot be programmed', { error }),
+    (error) => {
+      log.error('services cannot be programmed', { error });
+      programAgain();
+    },
   );
 
   /** Addresses that rest keep a segment from being given back, and say nothing when they have rested. */
@@ -199,12 +212,13 @@ export function joinCluster(parts: ClusterParts): Cluster {
     claims,
     addressesChanged,
     async stop() {
-      clearTimeout(retry);
       clearTimeout(resting);
       clearTimeout(reconcileAgain);
       clearTimeout(assignAgain);
       await store.stop();
+      await services.close();
       await Promise.all([program.stop(), assign.stop(), publish.stop(), reconcile.stop()]);
+      clearTimeout(retry);
     },
   };
 }

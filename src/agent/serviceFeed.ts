@@ -57,12 +57,16 @@ export class ServiceFeed {
     }
   }
 
-  /** What has changed since the last call; nothing while the picture is incomplete. */
-  take(): ServiceInput[] {
-    if (!this.complete) return [];
-    const changed = [...this.#dirty].map((key) => this.#input(key));
-    this.#dirty.clear();
-    return changed;
+  /** Some of what has changed since it was last taken; nothing while the picture is incomplete. */
+  take(most = Number.POSITIVE_INFINITY): ServiceInput[] {
+    const taken: ServiceInput[] = [];
+    if (!this.complete) return taken;
+    for (const key of this.#dirty) {
+      if (taken.length === most) break;
+      this.#dirty.delete(key);
+      taken.push(this.#input(key));
+    }
+    return taken;
   }
 
   /** Marks what was taken as still to be done. */

@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Endpoint } from '../datapath/layout.ts';
+import { inTurns, type Portions } from '../datapath/portions.ts';
 import type { ProgrammedSet } from '../datapath/programmedSet.ts';
 import type { ServiceMaps } from '../datapath/serviceMaps.ts';
-import type { Plan } from '../datapath/servicePlan.ts';
+import { type Plan, partsOf } from '../datapath/servicePlan.ts';
 import { type ServiceChange, ServicePlanner } from '../datapath/services.ts';
 import { type ServiceView, viewService } from '../datapath/serviceView.ts';
 import { messageOf } from '../errors.ts';
@@ -10,6 +11,12 @@ import type { ServiceInput } from './serviceFeed.ts';
 
 /** Services planned and written at once, at some 50 µs each. */
 const PORTION = 200;
+
+/** Milliseconds of one turn at taking over what is there. */
+const TURN_MS = 10;
+
+/** Entries written in one portion of mending what is there. */
+const MENDED = 2000;
 
 export interface ServiceTableOptions {
   readonly maps: Pick<ServiceMaps, 'apply' | 'programmed' | 'backendLimit'>;
@@ -23,15 +30,64 @@ export interface ServiceTableOptions {
 /** The services in the kernel's maps, kept as the store has them. */
 export class ServiceTable {
   readonly #options: ServiceTableOptions;
-  readonly #planner: ServicePlanner;
+  #planner: ServicePlanner;
   readonly #problems = new Map<string, readonly string[]>();
+  #adopted: Promise<void> | undefined;
   #reconciled = false;
+  #closed = false;
 
-  /** Takes over what an earlier run has left in the maps: it serves on, whatever the store says later. */
+  /** Begins to take over what an earlier run has left in the maps: it serves on, whatever the store says later. */
   constructor(options: ServiceTableOptions) {
     this.#options = options;
-    this.#planner = new ServicePlanner({ backendLimit: options.maps.backendLimit, now: options.now });
-    this.#carryOut(this.#planner.adopt(options.maps.programmed));
+    this.#planner = this.#newPlanner();
+    // Whoever brings the first services hears of a failure, and tries again.
+    this.adopted().catch(() => {});
+  }
+
+  /**
+   * Resolves when that is done: with 100,000 services some seconds, which others get as much of.
+   *
+   * @throws {Error} If the maps cannot be read or mended; the next call tries again.
+   */
+  adopted(): Promise<void> {
+    this.#adopted ??= this.#adopt().catch((error: unknown) => {
+      this.#adopted = undefined;
+      throw error;
+    });
+    return this.#adopted;
+  }
+
+  /** To be called before the maps are closed. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#adopted?.catch(() => {});
+  }
+
+  async #adopt(): Promise<void> {
+    this.#planner = this.#newPlanner();
+    await inTurns(this.#adopting(), TURN_MS);
+  }
+
+  *#adopting(): Portions<void> {
+    const plan = yield* this.#whileOpen(this.#planner.adopting(this.#options.maps.programmed));
+    for (const part of partsOf(plan, MENDED)) {
+      this.#carryOut(part);
+      yield;
+    }
+  }
+
+  *#whileOpen<T>(work: Portions<T>): Portions<T> {
+    for (;;) {
+      if (this.#closed) throw new Error('Cannot take over services: the agent stops');
+      const { done, value } = work.next();
+      if (done) return value;
+      yield;
+    }
+  }
+
+  #newPlanner(): ServicePlanner {
+    const { maps, now } = this.#options;
+    return new ServicePlanner({ backendLimit: maps.backendLimit, now });
   }
 
   /**
@@ -41,6 +97,7 @@ export class ServiceTable {
    * @returns Those that failed, to be tried again.
    */
   async update(inputs: readonly ServiceInput[]): Promise<ServiceInput[]> {
+    await this.adopted();
     const failed: ServiceInput[] = [];
     for (let start = 0; start < inputs.length; start += PORTION) {
       failed.push(...this.#program(inputs.slice(start, start + PORTION)));
@@ -60,10 +117,13 @@ export class ServiceTable {
   }
 
   /** Removes what nobody has asked for since the start, once: call it when every service has been seen. */
-  reconcile(): void {
-    if (this.#reconciled) return;
-    this.#carryOut(this.#planner.reconcile());
-    this.#reconciled = true;
+  async reconcile(): Promise<void> {
+    while (!this.#reconciled) {
+      const plan = this.#planner.reconcile(PORTION);
+      if (plan) this.#carryOut(plan);
+      else this.#reconciled = true;
+      await setImmediate();
+    }
   }
 
   sets(): Iterable<ProgrammedSet> {

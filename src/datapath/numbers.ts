@@ -35,11 +35,11 @@ export class NumberPool {
   }
 
   /** Starts over with these numbers in use; of those up to `highest`, the others rest from now on. */
-  adopt(inUse: ReadonlySet<number>, highest: number): void {
+  adopt(inUse: (number: number) => boolean, highest: number): void {
     this.#next = highest + 1;
     this.#resting = [];
     this.#head = 0;
-    for (let number = 1; number <= highest; number++) if (!inUse.has(number)) this.give(number);
+    for (let number = 1; number <= highest; number++) if (!inUse(number)) this.give(number);
   }
 
   #compact(): void {

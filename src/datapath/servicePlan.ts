@@ -33,6 +33,21 @@ export interface Plan {
   readonly problems: readonly Problem[];
 }
 
+/** The same plan in parts of at most so many entries, to be carried out one after the other; a ring weighs many. */
+export function* partsOf({ steps, retired, problems }: Plan, entries: number): Generator<Plan> {
+  for (const step of steps) {
+    const size = step.map === 'tb_maglev' ? Math.ceil(entries / RING_WEIGHT) : entries;
+    for (let start = 0; start < step.changes.length; start += size) {
+      const changes = step.changes.slice(start, start + size);
+      yield { steps: [{ ...step, changes } as Step], retired: [], problems: [] };
+    }
+  }
+  yield { steps: [], retired, problems };
+}
+
+/** What a ring costs to build and write, in entries of other maps. */
+const RING_WEIGHT = 200;
+
 /** The steps that undo `steps`, from the last to the first. */
 export function inverseOf(steps: readonly Step[]): Step[] {
   const swapped = <K, V>(changes: readonly Change<K, V>[]): Change<K, V>[] =>

@@ -1,12 +1,15 @@
-import { adoptedSets, differences, highestNumbers, isAdopted, type Programmed } from './adoption.ts';
+import { compareMaps, isAdopted, type Programmed, readSets } from './adoption.ts';
 import { Frontends } from './frontends.ts';
 import { type Backend, PROTOCOLS, type Slot } from './layout.ts';
 import { NumberPool } from './numbers.ts';
 import { type Draft, Places } from './places.ts';
+import { atOnce, each, type Portions } from './portions.ts';
 import { nameOf, type ProgrammedBackend, type ProgrammedSet, ringOf, sameNumbers } from './programmedSet.ts';
 import { noChanges, type Plan, PlanBuilder } from './servicePlan.ts';
 import type { BackendSetView, ServiceView } from './serviceView.ts';
 import { UndoLog } from './undoLog.ts';
+
+const SETS_PER_PORTION = 64;
 
 /** A service that is to be as `view` says, or to be gone. */
 export interface ServiceChange {
@@ -67,24 +70,36 @@ export class ServicePlanner {
    * @returns A plan that mends what a run that was cut short has left behind.
    */
   adopt(programmed: Programmed): Plan {
-    const sets = adoptedSets(programmed);
-    const highest = highestNumbers(programmed);
-    const members = sets.flatMap(({ backends }) => backends.map(({ number }) => number));
-    this.#backendNumbers.adopt(new Set(members), highest.backend);
-    this.#nextService = highest.service + 1;
-    const draft = { plan: noChanges, undo: new UndoLog(false) };
-    for (const set of sets) {
-      this.#sets.set(set.key, set);
-      this.#write(draft, set.key, undefined, set);
-    }
-    return differences(programmed, { sets, frontends: this.#frontends, places: this.#places });
+    return atOnce(this.adopting(programmed));
   }
 
-  /** Removes the adopted sets that no service has asked for: only once all services and endpoints are known. */
-  reconcile(): Plan {
+  /** Like {@link adopt}, in portions: nothing may be planned or written before the last of them. */
+  *adopting(programmed: Programmed): Portions<Plan> {
+    const plan = new PlanBuilder();
+    const adoption = yield* readSets(programmed, plan);
+    const { sets, highest } = adoption;
+    const draft = { plan: noChanges, undo: new UndoLog(false) };
+    const inUse = new Uint8Array(highest.backend + 1);
+    yield* each(sets, SETS_PER_PORTION, (set) => {
+      this.#sets.set(set.key, set);
+      this.#write(draft, set.key, undefined, set);
+      for (const { number } of set.backends) inUse[number] = 1;
+    });
+    this.#backendNumbers.adopt((number) => inUse[number] === 1, highest.backend);
+    this.#nextService = highest.service + 1;
+    yield* compareMaps(programmed, adoption, { frontends: this.#frontends, places: this.#places }, plan);
+    return plan.finish();
+  }
+
+  /**
+   * Removes up to `most` of the adopted sets that no service has asked for: only once all services and endpoints are
+   * known. `undefined`: there is none left.
+   */
+  reconcile(most = Number.POSITIVE_INFINITY): Plan | undefined {
+    const orphans = [...this.#sets.keys()].filter(isAdopted).slice(0, most);
+    if (orphans.length === 0) return undefined;
     return this.#planning((draft) => {
-      for (const { key } of [...this.#sets.values()])
-        if (isAdopted(key)) this.#changeSet(draft, key, undefined);
+      for (const key of orphans) this.#changeSet(draft, key, undefined);
     });
   }
 

@@ -127,7 +127,7 @@ test('a pod cannot send from an address that is not its own', (t) => {
   node.attach(specFor(pod, DUAL));
   pod.run('ip', 'addr', 'add', '10.6.6.6/32', 'dev', 'lo');
   assert.ok(pod.pings('10.0.0.1'));
-  assert.equal(pod.pings('10.0.0.1', '-I', '10.6.6.6'), false);
+  assert.equal(pod.pings('10.0.0.1', '-I', '10.6.6.6', '-w', '1'), false);
 });
 
 test('an interface of that name that is there already is left alone, and nothing is left behind', (t) => {

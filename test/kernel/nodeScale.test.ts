@@ -147,9 +147,21 @@ describe(`${SERVICES} services with ${BACKENDS} backends each`, () => {
 
   test('are taken over by the next run without a single write', (t) => {
     const next = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
-    const began = performance.now();
-    assert.equal(costOf(next.adopt(maps.programmed)), '');
-    t.diagnostic(`taken over in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+    const work = next.adopting(maps.programmed);
+    const portions: number[] = [];
+    for (let plan: Plan | undefined; plan === undefined; ) {
+      const began = performance.now();
+      const { done, value } = work.next();
+      portions.push(performance.now() - began);
+      if (done) plan = value;
+      if (plan) assert.equal(costOf(plan), '');
+    }
+    const whole = portions.reduce((sum, portion) => sum + portion, 0);
+    const longest = Math.max(...portions);
+    t.diagnostic(
+      `taken over in ${(whole / 1000).toFixed(1)} s, ${portions.length} portions, the longest of ${longest.toFixed(0)} ms`,
+    );
+    assert.ok(longest < whole / 10, 'others have their turns meanwhile');
     assert.equal(costOf(next.plan([service(1)])), '');
   });
 });
