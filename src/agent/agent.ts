@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { Released } from '../../cni/released.ts';
 import { Turns } from '../../cni/turns.ts';
+import type { AttachmentSpec } from '../attach/attachment.ts';
 import { RecordStore } from '../attach/record.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { createLog, type Log } from '../log.ts';
@@ -17,6 +18,7 @@ import { joinCluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import { startDatapath } from './datapath.ts';
 import { describeNode, detectNode } from './detect.ts';
+import { joinOverlay } from './overlay.ts';
 import { recover } from './recovery.ts';
 import { reportsOf } from './resources.ts';
 import { segmentsOf } from './segments.ts';
@@ -71,12 +73,14 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const report = (problem: string) => log.part('store').error('file refused', { problem });
   const store = new StoreState(await openStore(config.store, { create: true, report }), log.part('store'));
   const bgp = embedBgp({ config, node, ipam, netlink, store, log });
+  const overlay = joinOverlay({ config, node, ipam, netlink, store, log: log.part('overlay') });
   const services = datapath.services;
-  const cluster = joinCluster({ config, node, netlink, ipam, services, bgp, store, log });
+  const cluster = joinCluster({ config, node, netlink, ipam, services, bgp, overlay, store, log });
   const cni = {
     addresses: addressesOf(ipam, cluster.supply),
     records,
     ...attachments,
+    attach: (spec: AttachmentSpec) => attachments.attach(withMtu(spec, overlay.podMtu())),
     turns: new Turns(),
     log: log.part('cni'),
   };
@@ -88,6 +92,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     records,
     datapath,
     bgp,
+    overlay,
     cluster,
     store,
     stalls,
@@ -109,12 +114,18 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   return async () => {
     await Promise.race([Promise.all(servers.map(drained)), patience()]);
     await bgp.stop();
+    await overlay.stop();
     await cluster.stop();
     await ipam.close();
     datapath.close();
     stalls.stop();
     netlink.close();
   };
+}
+
+/** A pod whose packets go through tunnels leaves room for their headers, unless it was told a size itself. */
+function withMtu(spec: AttachmentSpec, mtu: number): AttachmentSpec {
+  return spec.kind.kind === 'veth' && spec.mtu === 0 ? { ...spec, mtu } : spec;
 }
 
 /** The second signal ends the process at once, as if nobody had listened. */

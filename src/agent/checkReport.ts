@@ -4,6 +4,7 @@ import { check, type Finding } from '../ipam/check.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Store } from '../store/store.ts';
 import type { Cluster } from './cluster.ts';
+import { NODE_ITSELF } from './overlayAddresses.ts';
 
 /** Whether journal, attachments, segments, pools and the other nodes agree about the addresses of this node. */
 export async function checkReport(parts: {
@@ -28,6 +29,8 @@ export async function checkReport(parts: {
       ifName: spec.ifName,
       addresses: spec.addresses.map(({ address }) => parseInterfaceAddress(address).address),
     }));
+  const own = ipam.heldBy(NODE_ITSELF);
+  if (own) attachments.push({ ...NODE_ITSELF, addresses: [...own.addresses] });
   return check({
     segments: ipam.segments(),
     allocations: ipam.allocations(),

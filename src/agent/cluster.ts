@@ -14,6 +14,7 @@ import { Claims } from './claims.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
+import type { Overlay } from './overlay.ts';
 import { segmentsOf } from './segments.ts';
 import { ServiceFeed, type ServiceInput } from './serviceFeed.ts';
 import type { ServiceTable } from './serviceTable.ts';
@@ -42,6 +43,7 @@ export interface ClusterParts {
   readonly ipam: Ipam;
   readonly services: ServiceTable;
   readonly bgp: Bgp;
+  readonly overlay: Overlay;
   readonly store: StoreState;
   readonly log: Log;
 }
@@ -58,7 +60,7 @@ export interface Cluster {
 }
 
 export function joinCluster(parts: ClusterParts): Cluster {
-  const { config, node, netlink, ipam, services, bgp, store, log } = parts;
+  const { config, node, netlink, ipam, services, bgp, overlay, store, log } = parts;
   const feed = new ServiceFeed();
   const bindings = new Bindings(
     store.store,
@@ -130,8 +132,14 @@ export function joinCluster(parts: ClusterParts): Cluster {
     STATUS_SETTLE_MS,
     () => {
       awaitRest();
+      const self = { ips: node.ips, routing: config.routing };
       const status = () =>
-        networkStatus(node, ipam.usage(), shortage.requests(), (segment) => bgp.isWithdrawn(segment));
+        networkStatus(
+          self,
+          { usage: ipam.usage(), borrowed: ipam.borrowed() },
+          shortage.requests(),
+          (segment) => bgp.isWithdrawn(segment),
+        );
       return publishStatus(store.store, node.name, status);
     },
     (error) => log.warning('the status of the node cannot be written', { error }),
@@ -163,6 +171,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
       shortage.relieve();
       bgp.changed();
       reconcile.soon();
+      overlay.changed();
       // The operator waits for this answer, and an agent that is ended again within the second still has given it.
       publish.now();
     },

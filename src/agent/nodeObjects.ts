@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import { formatIP } from '../address/ip.ts';
+import { formatIP, type IP } from '../address/ip.ts';
 import { contains, formatPrefix, type Prefix } from '../address/prefix.ts';
+import type { Routing } from '../datapath/tunnelPlan.ts';
 import type { SegmentUsage } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
 import { internalIPs } from '../store/kinds/node.ts';
@@ -47,13 +48,15 @@ export async function registerNode(store: Store, { name, ips }: NodeFacts, log: 
  * sends packets for it here any more.
  */
 export function networkStatus(
-  { ips }: Pick<NodeFacts, 'ips'>,
-  usage: readonly SegmentUsage[],
+  { ips, routing }: Pick<NodeFacts, 'ips'> & { readonly routing: Routing },
+  { usage, borrowed }: { readonly usage: readonly SegmentUsage[]; readonly borrowed: readonly IP[] },
   requests: readonly SegmentRequest[],
   isWithdrawn: (segment: Prefix) => boolean,
 ): NonNullable<NodeNetwork['status']> {
   return {
     nodeIPs: ips.map(formatIP),
+    routing,
+    borrowed: borrowed.map(formatIP),
     ready: usage.some(({ segment }) => segment.state === 'active'),
     segments: usage.map(({ segment, used, resting }) => ({
       cidr: formatPrefix(segment.prefix),
@@ -61,6 +64,7 @@ export function networkStatus(
       used: used + resting,
       drained: segment.state === 'releasing' && used + resting === 0 && isWithdrawn(segment.prefix),
       pinned: ips.some((ip) => contains(segment.prefix, ip)),
+      ...(segment.gateway !== undefined && { gateway: formatIP(segment.gateway) }),
     })),
     requests,
   };

@@ -78,6 +78,16 @@ export interface ServiceReport {
   readonly affinity: number;
 }
 
+/** `/v1/tunnels`: the ways to the other nodes and their pods. */
+export interface TunnelReport {
+  readonly prefix: string;
+  readonly of: 'node' | 'pods';
+  readonly node: string | undefined;
+  readonly path: 'underlay' | 'overlay';
+  /** The other end of the tunnel. */
+  readonly endpoint: string | undefined;
+}
+
 /** `/v1/ipam` */
 export interface IpamReport {
   readonly segments: readonly SegmentReport[];

@@ -16,10 +16,12 @@ import { explainReport } from './explainReport.ts';
 import { flowReport } from './flowReport.ts';
 import { ipamMetrics, ipamReport, segmentReports } from './ipamReport.ts';
 import type { Metric } from './metrics.ts';
+import type { Overlay } from './overlay.ts';
 import type { FlowReport, StatusReport } from './reports.ts';
 import { serviceReports } from './serviceReport.ts';
 import type { watchStalls } from './stall.ts';
 import type { StoreState } from './storeState.ts';
+import { tunnelReport } from './tunnelReport.ts';
 import type { Verbs } from './verbs.ts';
 
 export interface ReportParts {
@@ -29,6 +31,7 @@ export interface ReportParts {
   readonly records: RecordStore;
   readonly datapath: Datapath;
   readonly bgp: Bgp;
+  readonly overlay: Overlay;
   readonly cluster: Cluster;
   readonly store: StoreState;
   readonly stalls: ReturnType<typeof watchStalls>;
@@ -47,6 +50,7 @@ export function reportsOf(parts: ReportParts): { resources: Resources; metrics: 
       status: () => statusReport(parts),
       endpoints: () => endpointReports(records.list().records, ipam, { way: config.forwarding }),
       services: () => serviceReports(datapath.services.sets()),
+      tunnels: () => parts.overlay.plan().prefixes.map(tunnelReport),
       ipam: () => ipamReport(ipam),
       'ipam/check': () =>
         checkReport({ ipam, records, cluster, store: parts.store.store, node: parts.node.name }),
@@ -97,7 +101,7 @@ function statusReport(parts: ReportParts): StatusReport {
         ...(packet ? (['packet'] as const) : []),
       ],
       cgroup: node.cgroup,
-      problems: datapath.services.problems(),
+      problems: [...datapath.services.problems(), ...parts.overlay.problems()],
     },
     bgp: { problems: parts.bgp.problems() },
     services: cluster.feed.sizes.services,

@@ -153,11 +153,15 @@ export class AgentRig {
   }
 
   /** A pod on this node, attached. */
-  async pod(name: string): Promise<{ namespace: TestNamespace; address: string }> {
+  async pod(
+    name: string,
+  ): Promise<{ namespace: TestNamespace; address: string; addresses: readonly string[] }> {
     const namespace = this.#namespaces.create(`${this.#name}-${name}`);
     const { status, body } = await this.verb('ADD', `${this.#name}-${name}`, namespace.path);
     if (status !== 200) throw new Error(`ADD ${name}: ${body}`);
-    return { namespace, address: JSON.parse(body).ips[0].address.replace(/\/.*/, '') };
+    const ips: { readonly address: string }[] = JSON.parse(body).ips;
+    const addresses = ips.map(({ address }) => address.replace(/\/.*/, ''));
+    return { namespace, address: addresses[0] ?? '', addresses };
   }
 
   async remove(): Promise<void> {

@@ -37,6 +37,8 @@ const segmentReport = openObject(
     used: integer(0, Number.MAX_SAFE_INTEGER),
     /** The node's own address lies in it: it is never asked back. */
     pinned: boolean(),
+    /** The router on an L2 segment. */
+    gateway: ip,
   },
 );
 
@@ -50,6 +52,10 @@ const body = object(
       {},
       {
         nodeIPs: listOf(ip),
+        /** Whether the network carries packets of its pods as they are; it does where absent. */
+        routing: oneOf('underlay', 'overlay'),
+        /** Addresses of its pods that lie in other nodes' segments. */
+        borrowed: listOf(ip),
         segments: listOf(segmentReport),
         requests: listOf(request),
         conditions,

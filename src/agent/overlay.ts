@@ -1,0 +1,120 @@
+import { isDeepStrictEqual } from 'node:util';
+import { isIPv4 } from '../address/ip.ts';
+import { ensureOverlayDevice, OVERLAY_OVERHEAD, removeOverlayDevice } from '../datapath/overlayDevice.ts';
+import { writeOverlayRoutes } from '../datapath/overlayRoutes.ts';
+import { planTunnels, type TunnelPlan } from '../datapath/tunnelPlan.ts';
+import { writeTunnels } from '../datapath/tunnels.ts';
+import { changeThisNode } from '../datapath/uplink.ts';
+import type { Ipam } from '../ipam/ipam.ts';
+import type { Log } from '../log.ts';
+import type { Netlink } from '../netlink/socket.ts';
+import type { IPPool } from '../store/kinds/ipPool.ts';
+import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import type { AgentConfig } from './config.ts';
+import type { NodeFacts } from './detect.ts';
+import { Inventory } from './inventory.ts';
+import { freeOverlayAddresses, holdOverlayAddresses } from './overlayAddresses.ts';
+import { settling } from './settling.ts';
+import type { StoreState } from './storeState.ts';
+
+/** Changes that come within this time are one. */
+const SETTLE_MS = 20;
+
+/** What the kernel has refused is tried again after this. */
+const RETRY_MS = 5_000;
+
+export interface OverlayParts {
+  readonly config: AgentConfig;
+  readonly node: NodeFacts;
+  readonly ipam: Ipam;
+  readonly netlink: Netlink;
+  readonly store: StoreState;
+  readonly log: Log;
+}
+
+/** The ways to the other nodes of the cluster and their pods. */
+export interface Overlay {
+  /** To be called when the node's segments have changed. */
+  changed(): void;
+  /** Bytes that pods' packets may have; 0: as many as the uplink's. */
+  podMtu(): number;
+  plan(): TunnelPlan;
+  problems(): readonly string[];
+  stop(): Promise<void>;
+}
+
+/** Keeps maps, device and routes as nodes and pools in the store say. Until those are known, an earlier run's serve on. */
+export function joinOverlay({ config, node, ipam, netlink, store, log }: OverlayParts): Overlay {
+  const networks = new Inventory<NodeNetwork>();
+  const pools = new Inventory<IPPool>();
+  const address = node.ips.find(isIPv4);
+  const overlayMtu = (node.uplink?.mtu ?? 1500) - OVERLAY_OVERHEAD;
+  const { bpfDir, routing, vxlanPort: port } = config;
+  let current: TunnelPlan = { prefixes: [], overlay: false, problems: [] };
+  let failure: string | undefined;
+  let retry: NodeJS.Timeout | undefined;
+
+  const join = async (plan: TunnelPlan) => {
+    if (address === undefined) return;
+    const addresses = await holdOverlayAddresses(ipam);
+    const device = { address, port, mtu: overlayMtu, addresses };
+    const vxlan = ensureOverlayDevice(bpfDir, netlink, device);
+    writeTunnels(bpfDir, plan.prefixes);
+    changeThisNode(bpfDir, { vxlan, address, overlay_mtu: overlayMtu });
+    const tunnelled = plan.prefixes.filter(({ endpoint, of }) => endpoint !== undefined && of === 'pods');
+    writeOverlayRoutes(
+      netlink,
+      vxlan,
+      tunnelled.map(({ prefix }) => prefix),
+      addresses,
+    );
+  };
+
+  const leave = async (plan: TunnelPlan) => {
+    writeTunnels(bpfDir, plan.prefixes);
+    changeThisNode(bpfDir, { vxlan: 0, address, overlay_mtu: overlayMtu });
+    removeOverlayDevice(netlink);
+    await freeOverlayAddresses(ipam);
+  };
+
+  const settle = settling(
+    SETTLE_MS,
+    async () => {
+      if (!networks.listed || !pools.listed) return;
+      const inputs = { name: node.name, routing, address, networks: networks.all(), pools: pools.all() };
+      const plan = planTunnels(inputs);
+      if (!isDeepStrictEqual(plan.problems, current.problems)) {
+        for (const problem of plan.problems) log.warning('overlay', { problem });
+      }
+      await (plan.overlay ? join(plan) : leave(plan));
+      current = plan;
+      failure = undefined;
+    },
+    (error) => {
+      failure = error instanceof Error ? error.message : String(error);
+      log.error('the overlay cannot be brought up to date', { error });
+      clearTimeout(retry);
+      retry = setTimeout(() => settle.soon(), RETRY_MS);
+    },
+  );
+
+  store.follow('NodeNetwork', (change) => {
+    networks.take(change);
+    settle.soon();
+  });
+  store.follow('IPPool', (change) => {
+    pools.take(change);
+    settle.soon();
+  });
+
+  return {
+    changed: settle.soon,
+    podMtu: () => (routing === 'overlay' ? overlayMtu : 0),
+    plan: () => current,
+    problems: () => [...current.problems, ...(failure === undefined ? [] : [failure])],
+    async stop() {
+      clearTimeout(retry);
+      await settle.stop();
+    },
+  };
+}

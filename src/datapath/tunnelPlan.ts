@@ -1,0 +1,111 @@
+import { type IP, type IPv4, isIPv4, parseIP } from '../address/ip.ts';
+import { formatPrefix, hostPrefix, type Prefix, parsePrefix } from '../address/prefix.ts';
+import type { IPPool } from '../store/kinds/ipPool.ts';
+import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+
+/** How the pods of a node are reached: by the physical network itself, or through tunnels over it. */
+export type Routing = 'underlay' | 'overlay';
+
+/** Where a part of the cluster is. */
+export interface ClusterPrefix {
+  readonly prefix: Prefix;
+  /** The node to tunnel to; absent: the network knows the way. */
+  readonly endpoint: IPv4 | undefined;
+  /** The node's own address, or one that its pods have. */
+  readonly of: 'node' | 'pods';
+  /** The node; of a whole pool none. */
+  readonly node: string | undefined;
+}
+
+export interface TunnelPlan {
+  /** Each prefix once. */
+  readonly prefixes: readonly ClusterPrefix[];
+  /** Whether any way leads through a tunnel, so that this node needs the device. */
+  readonly overlay: boolean;
+  readonly problems: readonly string[];
+}
+
+export interface TunnelInputs {
+  readonly name: string;
+  readonly routing: Routing;
+  /** This end of the tunnels. */
+  readonly address: IPv4 | undefined;
+  readonly networks: readonly NodeNetwork[];
+  readonly pools: readonly IPPool[];
+}
+
+/**
+ * The way to every other node and its pods. One that is not in the underlay at either end is a tunnel, so that answers take
+ * the way that questions took: what the network does not know as a destination it may not let pass as a source.
+ */
+export function planTunnels({ name, routing, address, networks, pools }: TunnelInputs): TunnelPlan {
+  const problems: string[] = [];
+  const peers = networks
+    .filter(({ metadata }) => metadata.name !== name)
+    .flatMap((network) => {
+      const through = routing === 'overlay' || network.status?.routing === 'overlay';
+      const endpoint = endpointOf(network);
+      if (through && endpoint === undefined && podPrefixes(network).length > 0) {
+        problems.push(
+          `node ${network.metadata.name} cannot be reached through the overlay: it has no IPv4 address`,
+        );
+        return [];
+      }
+      return prefixesOf(network, through ? endpoint : undefined);
+    });
+  const overlay = peers.some(({ endpoint }) => endpoint !== undefined);
+  if (overlay && address === undefined) problems.push('the overlay needs an IPv4 address of this node');
+  const prefixes = [...poolRanges(pools), ...peers];
+  return {
+    prefixes: [...new Map(prefixes.map((entry) => [formatPrefix(entry.prefix), entry])).values()],
+    overlay: (routing === 'overlay' || overlay) && address !== undefined,
+    problems,
+  };
+}
+
+function prefixesOf(network: NodeNetwork, endpoint: IPv4 | undefined): ClusterPrefix[] {
+  const node = network.metadata.name;
+  return [
+    ...nodeIPs(network).map((ip) => ({ prefix: hostPrefix(ip), endpoint, of: 'node' as const, node })),
+    ...podPrefixes(network).map(({ prefix, onLink }) => ({
+      prefix,
+      // On an L2 segment pods have devices of their own, and their packets never come by the node.
+      endpoint: onLink ? undefined : endpoint,
+      of: 'pods' as const,
+      node,
+    })),
+  ];
+}
+
+/** What lies in a pool and on no node is inside the cluster all the same. */
+function poolRanges(pools: readonly IPPool[]): ClusterPrefix[] {
+  return pools
+    .filter(({ spec }) => (spec.allowedUses ?? ['Workload']).includes('Workload'))
+    .map(({ spec }) => ({
+      prefix: parsePrefix(spec.cidr),
+      endpoint: undefined,
+      of: 'pods',
+      node: undefined,
+    }));
+}
+
+/** The segments that hold pods or may at any moment, and addresses of other segments that pods have taken along. */
+function podPrefixes({ spec, status }: NodeNetwork): { prefix: Prefix; onLink: boolean }[] {
+  const assigned = (spec.segments ?? []).filter(
+    ({ state = 'active' }) => state === 'active' || state === 'releasing',
+  );
+  // Where no operator assigns any, the node says which segments it has of its own.
+  const segments = assigned.length > 0 ? assigned : (status?.segments ?? []);
+  return [
+    ...segments.map(({ cidr, gateway }) => ({ prefix: parsePrefix(cidr), onLink: gateway !== undefined })),
+    ...(status?.borrowed ?? []).map((ip) => ({ prefix: hostPrefix(parseIP(ip)), onLink: false })),
+  ];
+}
+
+function endpointOf(network: NodeNetwork): IPv4 | undefined {
+  return nodeIPs(network).find(isIPv4);
+}
+
+function nodeIPs({ status }: NodeNetwork): IP[] {
+  return (status?.nodeIPs ?? []).map(parseIP);
+}
