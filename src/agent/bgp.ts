@@ -9,6 +9,7 @@ import type { SpeakerStatus } from '../bgp/speaker/status.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import { inForce } from '../store/kinds/ipPool.ts';
 import type { Node } from '../store/kinds/node.ts';
 import { bgpMetrics } from './bgpMetrics.ts';
 import { emptiedSegments, nodeViewOf, servesOutside } from './bgpNode.ts';
@@ -93,7 +94,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
       addresses: node.ips,
       usage: ipam.usage(),
       held: ipam.allocations().flatMap(({ addresses }) => addresses),
-      pools: objects.pools.all(),
+      pools: objects.pools.all().map(inForce),
       networks: objects.networks.all(),
       services: servesOutside(self) ? services() : [],
     });

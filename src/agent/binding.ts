@@ -15,7 +15,7 @@ import type { Log } from '../log.ts';
 import { type Labels, parseSelector } from '../selector/selector.ts';
 import type { Change } from '../store/follow.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
-import { blockSizeOf, type IPPool } from '../store/kinds/ipPool.ts';
+import { blockSizeOf, type IPPool, inForce } from '../store/kinds/ipPool.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, type Key, type Store } from '../store/store.ts';
 
@@ -202,7 +202,8 @@ function insistedOn({ pod }: Subject): IP[] {
 }
 
 /** @throws {SyntaxError} If a selector is none. */
-function ruleOf({ metadata, spec }: IPPool): PoolRule {
+function ruleOf(pool: IPPool): PoolRule {
+  const { metadata, spec } = inForce(pool);
   return {
     name: metadata.name,
     cidr: parsePrefix(spec.cidr),

@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
+import type { IPPool } from '../store/kinds/ipPool.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, keyOf, keyText, type Store } from '../store/store.ts';
 import { readManifests } from './manifests.ts';
 import { inStore, type StoreOptions, withStore } from './options.ts';
+import { guardPool } from './poolGuard.ts';
 import { print } from './print.ts';
 
 const ATTEMPTS = 5;
@@ -18,6 +20,7 @@ export function applyCommand(): Command {
       const manifests = readManifests(options.filename, options.namespace);
       await inStore({ ...options, create: true }, async (store) => {
         for (const { object } of manifests) {
+          if (object.kind === 'IPPool') await guardPool(store, object.metadata.name, object as IPPool);
           const done = await apply(store, object);
           print(`${object.kind.toLowerCase()}/${keyText(keyOf(object))} ${done}\n`);
         }

@@ -4,6 +4,7 @@ import { isStoreError, type Key, keyOf, keyText } from '../store/store.ts';
 import { kindOrThrow } from './kindArgument.ts';
 import { readManifests } from './manifests.ts';
 import { inStore, type StoreOptions, withStore } from './options.ts';
+import { guardPool } from './poolGuard.ts';
 import { print } from './print.ts';
 
 interface Options extends StoreOptions {
@@ -26,6 +27,7 @@ export function deleteCommand(): Command {
       await inStore(options, async (store) => {
         for (const { kind, key } of targets) {
           try {
+            if (kind === 'IPPool') await guardPool(store, key.name, undefined);
             await store.delete(kind, key);
             print(`${kind.toLowerCase()}/${keyText(key)} deleted\n`);
           } catch (error) {

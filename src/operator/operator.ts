@@ -1,11 +1,14 @@
 import { type Prefix, parsePrefix, samePrefix } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { EventRecorder } from '../store/events.ts';
+import type { IPPool } from '../store/kinds/ipPool.ts';
 import { TOMBOLO_V1ALPHA1 } from '../store/kinds/kind.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import { isStoreError, type Store } from '../store/store.ts';
 import { plan } from './planner.ts';
-import { type Listed, type Refusal, readWorld, writeSegment } from './reading.ts';
+import { refusalText, withAcceptance } from './poolStatus.ts';
+import { type Listed, type Refusal, readWorld, type Shapes, writeSegment } from './reading.ts';
 import { withShortage } from './shortageCondition.ts';
 import type { Assignment, Idle, Shortage } from './world.ts';
 
@@ -33,12 +36,15 @@ export class Operator {
   /** Of writes whose answer got lost: taken until a list that was begun later has been read. */
   #uncertain: readonly Prefix[] = [];
   #said = new Set<string>();
+  #shapes: Shapes = new Map();
+  readonly #events: Pick<EventRecorder, 'record'> | undefined;
 
   /** @param now Wall time in milliseconds. */
-  constructor(store: Store, now: () => number, log: Log) {
+  constructor(store: Store, now: () => number, log: Log, events?: Pick<EventRecorder, 'record'>) {
     this.#store = store;
     this.#now = now;
     this.#log = log;
+    this.#events = events;
   }
 
   /**
@@ -48,7 +54,8 @@ export class Operator {
   async round(mayWrite: () => boolean): Promise<RoundReport> {
     const uncertain = this.#uncertain;
     const listed = await this.#list();
-    const { world, refusals } = readWorld(listed, this.#now());
+    const { world, refusals, shapes } = readWorld(listed, this.#now(), this.#shapes);
+    this.#shapes = shapes;
     const planned = plan({ ...world, uncertain }, this.#idle);
     this.#idle = planned.idle;
     this.#uncertain = [];
@@ -58,11 +65,14 @@ export class Operator {
     const assigned = new Set(planned.assignments.map(({ node }) => node));
     const unchanged = listed.networks.filter(({ metadata }) => !assigned.has(metadata.name));
     await this.#tellShortages(unchanged, planned.shortages, mayWrite);
+    await this.#tellPools(listed.pools, refusals, mayWrite);
     return { ...outcome, shortages: planned.shortages, conflicts: planned.conflicts, refusals };
   }
 
   async #list(): Promise<Listed> {
-    const [pools, configurations, nodes, networks] = await Promise.all([
+    const [claims, bgpConfigurations, pools, configurations, nodes, networks] = await Promise.all([
+      this.#store.list('IPClaim'),
+      this.#store.list('BGPConfiguration'),
       this.#store.list('IPPool'),
       this.#store.list('IPAMConfiguration'),
       this.#store.list('Node'),
@@ -73,6 +83,8 @@ export class Operator {
       configurations: configurations.items,
       nodes: nodes.items,
       networks: networks.items,
+      claims: claims.items,
+      bgpConfigurations: bgpConfigurations.items,
     };
   }
 
@@ -100,7 +112,13 @@ export class Operator {
     const { node, segments, reasons } = assignment;
     try {
       await this.#put(networkOf(assignment, before), before);
-      for (const reason of reasons) this.#log.info(reason, { node });
+      for (const reason of reasons) {
+        this.#log.info(reason, { node });
+        this.#events?.record(
+          { kind: 'Node', name: node },
+          { type: 'Normal', reason: 'Segment', message: reason },
+        );
+      }
       return 'written';
     } catch (error) {
       if (isStoreError(error, 'Conflict', 'AlreadyExists', 'NotFound')) return 'conflicted';
@@ -137,14 +155,62 @@ export class Operator {
     }
   }
 
+  /** What is not taken as it is written says so itself, for as long as that lasts. */
+  async #tellPools(
+    pools: readonly IPPool[],
+    refusals: readonly Refusal[],
+    mayWrite: () => boolean,
+  ): Promise<void> {
+    for (const pool of pools) {
+      const { name } = pool.metadata;
+      const refusal = refusals.find((one) => one.pool === name);
+      const now = new Date(this.#now()).toISOString();
+      const told = withAcceptance(pool, this.#shapes.get(name), refusal, now);
+      if (told === undefined || !mayWrite()) continue;
+      try {
+        await this.#store.updateStatus(told);
+      } catch (error) {
+        if (isStoreError(error, 'Conflict', 'NotFound')) continue;
+        this.#log.warning('the status of a pool cannot be written', { pool: name, error });
+      }
+    }
+  }
+
+  #warn(line: string, kind: string, name: string, reason: string): void {
+    if (this.#said.has(line)) return;
+    this.#log.warning(line);
+    this.#events?.record({ kind, name }, { type: 'Warning', reason, message: line });
+  }
+
   /** Says each thing when it begins, and that it is over when it ends. */
   #say(refusals: readonly Refusal[], conflicts: readonly string[], shortages: readonly Shortage[]): void {
-    const now = new Set([
-      ...refusals.map(({ pool, reason }) => `pool ${pool} is left out: ${reason}`),
-      ...conflicts.map((conflict) => `held twice, and left alone: ${conflict}`),
-      ...shortages.map(({ node, reason }) => `node ${node} gets no further segment: ${reason}`),
-    ]);
-    for (const line of now) if (!this.#said.has(line)) this.#log.warning(line);
+    const now = new Set<string>();
+    const say = (line: string, kind: string, name: string, reason: string) => {
+      this.#warn(line, kind, name, reason);
+      now.add(line);
+    };
+    for (const refusal of refusals) {
+      const line = `pool ${refusal.pool} is not taken as it is written: ${refusalText(refusal)}`;
+      say(line, 'IPPool', refusal.pool, 'PoolChangeRefused');
+    }
+    for (const conflict of conflicts) {
+      say(
+        `held twice, and left alone: ${conflict}`,
+        'Node',
+        conflict.split(' of ').at(-1) ?? '',
+        'SegmentConflict',
+      );
+    }
+    for (const { node, pool, reason } of shortages) {
+      const line = `node ${node} gets no further segment: ${reason}`;
+      say(line, 'Node', node, 'SegmentShortage');
+      if (pool !== undefined && !this.#said.has(line)) {
+        this.#events?.record(
+          { kind: 'IPPool', name: pool },
+          { type: 'Warning', reason: 'PoolExhausted', message: reason },
+        );
+      }
+    }
     for (const line of this.#said) if (!now.has(line)) this.#log.info(`over: ${line}`);
     this.#said = now;
   }

@@ -1,11 +1,14 @@
-import { formatPrefix, overlaps, parsePrefix } from '../address/prefix.ts';
+import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
 import { parseSelector } from '../selector/selector.ts';
+import type { BGPConfiguration } from '../store/kinds/bgpConfiguration.ts';
 import type { IPAMConfiguration } from '../store/kinds/ipamConfiguration.ts';
-import { blockSizeOf, type IPPool } from '../store/kinds/ipPool.ts';
+import type { IPClaim } from '../store/kinds/ipClaim.ts';
+import { blockSizeOf, type IPPool, type PoolShape, shapeOf } from '../store/kinds/ipPool.ts';
 import type { Node } from '../store/kinds/node.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { Pool } from './pool.ts';
+import { refusePool } from './poolChange.ts';
 import type { NodeView, Segment, SegmentReport, World } from './world.ts';
 
 /** Calico's default for `maxBlocksPerHost`. */
@@ -20,19 +23,27 @@ export interface Listed {
   readonly configurations: readonly IPAMConfiguration[];
   readonly nodes: readonly Node[];
   readonly networks: readonly NodeNetwork[];
+  readonly claims: readonly IPClaim[];
+  readonly bgpConfigurations: readonly BGPConfiguration[];
 }
 
 export interface Refusal {
   readonly pool: string;
   readonly reason: string;
+  /** What would be taken instead. */
+  readonly advice?: string;
 }
+
+/** The shapes that have been taken, by pool: what a refused change leaves in force. */
+export type Shapes = ReadonlyMap<string, PoolShape>;
 
 /** What the planner looks at, and the pools that are left out of it with the reason. */
 export function readWorld(
   listed: Listed,
   now: number,
-): { world: Omit<World, 'uncertain'>; refusals: Refusal[] } {
-  const { pools, refusals } = readPools(listed.pools);
+  known: Shapes = new Map(),
+): { world: Omit<World, 'uncertain'>; refusals: Refusal[]; shapes: Shapes } {
+  const { pools, refusals, shapes } = readPools(listed, known);
   const configuration = listed.configurations.find(({ metadata }) => metadata.name === 'default');
   const networks = new Map(listed.networks.map((network) => [network.metadata.name, network]));
   const nodes = new Map(listed.nodes.map((node) => [node.metadata.name, node]));
@@ -43,28 +54,68 @@ export function readWorld(
     maxBlocksPerNode: configuration?.spec.maxBlocksPerHost ?? MAX_BLOCKS_PER_NODE,
     now,
   };
-  return { world, refusals };
+  return { world, refusals, shapes };
 }
 
-/** Of two pools that overlap the older one counts: what was there first may be in use. */
-function readPools(objects: readonly IPPool[]): { pools: Pool[]; refusals: Refusal[] } {
+/**
+ * Of two pools that overlap the older one counts: what was there first may be in use. A pool that is changed under its
+ * addresses keeps the shape it had, and one that is gone under them gives out nothing more.
+ */
+function readPools(listed: Listed, known: Shapes): { pools: Pool[]; refusals: Refusal[]; shapes: Shapes } {
   const pools: Pool[] = [];
   const refusals: Refusal[] = [];
+  const shapes = new Map<string, PoolShape>();
   const age = ({ metadata }: IPPool) => `${metadata.creationTimestamp ?? ''} ${metadata.name}`;
-  for (const object of [...objects].sort((a, b) => (age(a) < age(b) ? -1 : 1))) {
+  const accepted: IPPool[] = [];
+  for (const object of [...listed.pools].sort((a, b) => (age(a) < age(b) ? -1 : 1))) {
+    const { name } = object.metadata;
+    const before = known.get(name) ?? object.status?.inForce ?? shapeInUse(name, object, listed);
+    const facts = { ...listed, pools: accepted, configurations: listed.bgpConfigurations };
+    const refusal = refusePool(name, before, object, facts);
+    if (refusal) refusals.push({ pool: name, ...refusal });
+    if (refusal && before === undefined) continue;
+    const shape = refusal && before ? before : shapeOf(object.spec);
+    const taken = { ...object, spec: { ...object.spec, ...shape } };
     try {
-      const pool = readPool(object);
-      const other = pools.find(({ cidr }) => overlaps(cidr, pool.cidr));
-      if (other === undefined) pools.push(pool);
-      else {
-        const reason = `${formatPrefix(pool.cidr)} overlaps ${formatPrefix(other.cidr)} of pool ${other.name}`;
-        refusals.push({ pool: pool.name, reason });
-      }
+      pools.push(readPool(taken));
+      accepted.push(taken);
+      shapes.set(name, shape);
     } catch (error) {
-      refusals.push({ pool: object.metadata.name, reason: messageOf(error) });
+      refusals.push({ pool: name, reason: messageOf(error) });
     }
   }
-  return { pools, refusals };
+  const orphans = orphanedPools(listed);
+  for (const { name } of orphans) {
+    const facts = { ...listed, configurations: listed.bgpConfigurations };
+    const refusal = refusePool(name, undefined, undefined, facts);
+    const reason = `it was deleted, and ${refusal?.reason}`;
+    const advice = 'put it back to go on with it; otherwise its blocks go back one by one as they empty';
+    refusals.push({ pool: name, reason, advice });
+  }
+  return { pools: [...pools, ...orphans], refusals, shapes };
+}
+
+/** What an operator that has just started finds: blocks bear witness to the mask they were cut with. */
+function shapeInUse(name: string, { spec }: IPPool, { networks }: Listed): PoolShape | undefined {
+  const blocks = networks
+    .flatMap((network) => network.spec.segments ?? [])
+    .filter(({ pool }) => pool === name);
+  const lengths = new Set(blocks.map(({ cidr }) => parsePrefix(cidr).length));
+  const [blockSize] = lengths;
+  return blockSize === undefined || lengths.size > 1 ? undefined : { cidr: spec.cidr, blockSize };
+}
+
+/** Pools that are no more, of which nodes hold blocks still: disabled, so that the blocks go back. */
+function orphanedPools({ pools, networks }: Listed): Pool[] {
+  const names = new Set(pools.map(({ metadata }) => metadata.name));
+  const orphans = new Map<string, Pool>();
+  for (const { cidr, pool: name } of networks.flatMap(({ spec }) => spec.segments ?? [])) {
+    if (name === undefined || names.has(name) || orphans.has(name)) continue;
+    const spec = { cidr, blockSize: parsePrefix(cidr).length, disabled: true };
+    const object = { apiVersion: '', kind: 'IPPool', metadata: { name }, spec };
+    orphans.set(name, readPool(object));
+  }
+  return [...orphans.values()];
 }
 
 /** @throws {SyntaxError} If a selector is none. */

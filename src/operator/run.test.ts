@@ -93,3 +93,60 @@ test('a node that ran dry has a second segment within a second', () =>
     });
     assert.ok(performance.now() - began < 1000);
   }));
+
+test('a pool that is changed by hand under its blocks keeps its meaning, and says so until that is over', () =>
+  withOperators(1, async (store) => {
+    await createPool(store);
+    await createNode(store, 'a');
+    await until('the first segment', () => segmentsOf(store, 'a'));
+    const accepted = (status: string) =>
+      until(`Accepted ${status}`, async () => {
+        const pool = await store.get('IPPool', { name: 'default' });
+        return pool.status?.conditions?.some((one) => one.type === 'Accepted' && one.status === status)
+          ? pool
+          : undefined;
+      });
+    const pool = await accepted('True');
+    // Whoever writes a file by hand leaves out the status.
+    const { status: _, ...written } = pool;
+    await store.update({ ...written, spec: { cidr: '10.0.0.128/25', blockSize: 27 } });
+    const refused = await accepted('False');
+    assert.deepEqual(refused.status?.inForce, { cidr: '10.0.0.0/24', blockSize: 28 });
+    assert.match(
+      refused.status?.conditions?.[0]?.message ?? '',
+      /cannot become 27: 1 node \(a\).* Instead: make/,
+    );
+    await createNode(store, 'b');
+    assert.deepEqual(await until('a segment of the old mask', () => segmentsOf(store, 'b')), [
+      '10.0.0.16/28',
+    ]);
+    const events = (await store.list('Event')).items;
+    assert.ok(
+      events.some(
+        ({ reason, involvedObject }) => reason === 'PoolChangeRefused' && involvedObject.name === 'default',
+      ),
+    );
+    await until('the way back', async () => {
+      const current = await store.get('IPPool', { name: 'default' });
+      return store.update({ ...current, spec: pool.spec }).catch(() => undefined);
+    });
+    await accepted('True');
+  }));
+
+test('a pool that is deleted by hand gives out nothing more, and its blocks stay with who uses them', () =>
+  withOperators(1, async (store) => {
+    await createPool(store);
+    await createNode(store, 'a');
+    await until('the first segment', () => segmentsOf(store, 'a'));
+    await store.delete('IPPool', { name: 'default' });
+    await until('the event', async () => {
+      const { items } = await store.list('Event');
+      return items.find(({ message }) =>
+        message?.includes('it was deleted, and 1 node (a) hold 1 block of it'),
+      );
+    });
+    await createNode(store, 'b');
+    await sleep(500);
+    assert.deepEqual(await segmentsOf(store, 'a'), ['10.0.0.0/28']);
+    assert.equal(await segmentsOf(store, 'b'), undefined);
+  }));

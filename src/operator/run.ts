@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { EventRecorder } from '../store/events.ts';
 import { follow } from '../store/follow.ts';
 import type { Kind } from '../store/kinds/registry.ts';
 import type { Store } from '../store/store.ts';
@@ -39,8 +40,14 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     monotonic: () => performance.now(),
     wallTime: () => new Date(),
   });
-  const operator = new Operator(store, Date.now, log);
-  const claims = new ClaimKeeper({ store, now: Date.now, log: log.part('claims') });
+  const events = new EventRecorder({ store, component: 'tombolo-operator', now: Date.now, log });
+  const operator = new Operator(store, Date.now, log, events);
+  const claims = new ClaimKeeper({
+    store,
+    now: Date.now,
+    log: log.part('claims'),
+    tell: ({ kind, metadata }, happening) => events.record({ kind, ...metadata }, happening),
+  });
   const changed = new Alarm();
   for (const kind of FOLLOWED) void follow(store, kind, () => changed.ring(), signal);
   void campaign(election, leaseDuration / 3, changed, log, signal);
@@ -60,6 +67,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
       log.error('a round of planning failed; it is tried again', { error: messageOf(error) });
     }
   }
+  await events.settled();
   await election.resign();
 }
 

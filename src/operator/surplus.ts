@@ -9,7 +9,7 @@ export const OBSERVATION_GAP = 60_000;
 
 /**
  * Asks back what a node holds without need: one wholly empty block at a time, the newest first, never the last one of its
- * pool and never the one with the node's own address.
+ * pool, unless that is disabled, and never the one with the node's own address.
  *
  * @param before Since when blocks have been superfluous, as of the last plan.
  * @param now Filled with the same for this plan.
@@ -38,9 +38,10 @@ function superfluous(draft: Draft, pool: Pool): Segment | undefined {
   const mine = draft.segments.filter(({ pool: name, state }) => name === pool.name && state === 'active');
   const reports = mine.map((segment) => reportOf(draft.node, segment));
   // Without an answer about every block of the pool nobody knows what is free.
-  if (mine.length < 2 || reports.includes(undefined)) return undefined;
+  if (reports.includes(undefined)) return undefined;
   const used = reports.reduce((sum, report) => sum + (report?.used ?? 0), 0);
   const left = (mine.length - 1) * blockAddresses(pool);
-  if (left - used < pool.expansion.high || left < pool.expansion.min) return undefined;
+  const needed = mine.length < 2 || left - used < pool.expansion.high || left < pool.expansion.min;
+  if (needed && !pool.disabled) return undefined;
   return mine.findLast((_, index) => reports[index]?.used === 0 && reports[index]?.pinned === false);
 }

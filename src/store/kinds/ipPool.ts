@@ -53,7 +53,16 @@ const body = object(
       },
     ),
   },
-  { status: openObject({}, { conditions }) },
+  {
+    status: openObject(
+      {},
+      {
+        /** What the operator goes by: the spec, unless that says something that cannot be. */
+        inForce: openObject({ cidr: prefix, blockSize: integer(20, 128) }, {}),
+        conditions,
+      },
+    ),
+  },
 );
 
 export const ipPool = defineKind({
@@ -69,10 +78,30 @@ export const ipPool = defineKind({
     ['BLOCKSIZE', ({ spec }) => blockSizeOf(spec)],
     ['SELECTOR', ({ spec }) => spec.nodeSelector ?? 'all()'],
     ['DISABLED', ({ spec }) => spec.disabled ?? false],
+    ['ACCEPTED', ({ status }) => status?.conditions?.find(({ type }) => type === ACCEPTED)?.status],
   ],
 });
 
 export type IPPool = StoredObject & Of<typeof body>;
+
+/** What must not change under the pool's addresses. */
+export interface PoolShape {
+  readonly cidr: string;
+  readonly blockSize: number;
+}
+
+export function shapeOf(spec: IPPool['spec']): PoolShape {
+  return { cidr: spec.cidr, blockSize: blockSizeOf(spec) };
+}
+
+/** The pool as the operator takes it: a change that it refuses has not happened. */
+export function inForce(pool: IPPool): IPPool {
+  const shape = pool.status?.inForce;
+  return shape ? { ...pool, spec: { ...pool.spec, cidr: shape.cidr, blockSize: shape.blockSize } } : pool;
+}
+
+/** The condition that says whether the pool is taken as it is written. */
+export const ACCEPTED = 'Accepted';
 
 /** The length of a pool's blocks, Calico's default where it names none. */
 export function blockSizeOf({ cidr, blockSize }: IPPool['spec']): number {
