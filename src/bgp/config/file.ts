@@ -4,7 +4,7 @@ import { type IP, isLinkLocal, parseIP, parseIPv4 } from '../../address/ip.ts';
 import { formatPrefix, parsePrefix } from '../../address/prefix.ts';
 import { because } from '../../errors.ts';
 import { bgpFilter } from '../../store/kinds/bgpFilter.ts';
-import { addressAndPort, parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
+import { addressAndPort, bmpServers, parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
 import { asNumber, ip, ipv4, port, prefix } from '../../store/kinds/kind.ts';
 import {
   boolean,
@@ -39,6 +39,7 @@ import {
   type RouterConfig,
   type SessionConfig,
 } from './router.ts';
+import { stationsFrom } from './station.ts';
 
 const family = parsedBy(parseFamily, 'an address family');
 const communities = listOf(parsedBy(parseCommunity, 'a community'));
@@ -114,6 +115,8 @@ const schema = object(
     kernel: object({}, { ranges: listOf(prefix), defaultRoute: boolean(), segments: listOf(prefix) }),
     /** By name, each as the spec of a BGPFilter. */
     filters: mapOf(filterAlone()),
+    name: text(),
+    bmpServers,
     draining: boolean(),
     capacity: integer(1, PREFIX_LIMIT - 1),
     deferralTime: seconds,
@@ -162,6 +165,8 @@ function build(raw: Raw): RouterConfig {
     ...(raw.capacity !== undefined && { capacity: raw.capacity }),
     ...(raw.exportRanges && { exportRanges: raw.exportRanges.map(parsePrefix) }),
     ...(raw.kernel && { kernel: kernelFrom(raw.kernel) }),
+    stations: stationsFrom(raw.bmpServers),
+    ...(raw.name !== undefined && { name: raw.name }),
     draining: raw.draining ?? false,
     deferralTime: raw.deferralTime ?? DEFAULTS.deferralTime,
   };

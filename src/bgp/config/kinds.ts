@@ -21,6 +21,7 @@ import {
   type NeighbourConfig,
   type RouterConfig,
 } from './router.ts';
+import { stationsFrom } from './station.ts';
 
 /** What the store says that concerns BGP. */
 export interface ClusterView {
@@ -102,6 +103,8 @@ class Translator {
       originate: originate.map((route) => this.#withCommunities(route)),
       exportRanges: [...exportRanges, ...this.#serviceRanges()],
       ...(kernel && { kernel }),
+      stations: stationsFrom(this.#setting('bmpServers')),
+      name: this.#cluster.nodeName,
       draining,
       deferralTime: DEFAULTS.deferralTime,
     };

@@ -1,5 +1,6 @@
 import type { IP, IPv4 } from '../../address/ip.ts';
 import type { Prefix } from '../../address/prefix.ts';
+import type { MONITORED_VIEWS } from '../../store/kinds/bgpValues.ts';
 import type { PeerPolicy } from '../policy/policy.ts';
 import type { LocalRoute } from '../rib/localRoute.ts';
 import type { AddPathMode } from '../wire/capability.ts';
@@ -25,6 +26,10 @@ export interface RouterConfig {
   readonly kernel?: KernelConfig;
   /** The most prefixes of one family that are kept; whoever brings more loses its session. Read at the start only. */
   readonly capacity?: number;
+  /** Stations that are told what this router hears, chooses and says (BMP). */
+  readonly stations?: readonly StationConfig[];
+  /** The name by which it introduces itself there; its identifier where absent. */
+  readonly name?: string;
   /** Seconds a restarted speaker waits at most for its peers' End-of-RIB before it announces anything. */
   readonly deferralTime: number;
 }
@@ -39,6 +44,16 @@ export interface KernelConfig {
   /** Addresses, besides the neighbours', that no route may lead astray. */
   readonly guarded: readonly IP[];
 }
+
+/** RFC 7854 §3: the router dials. */
+export interface StationConfig extends Endpoint {
+  /** Which tables; Loc-RIB is RFC 9069's, Adj-RIB-Out RFC 8671's. */
+  readonly views: readonly MonitoredView[];
+  /** Seconds between two reports of statistics; 0: none. */
+  readonly statisticsInterval: number;
+}
+
+export type MonitoredView = (typeof MONITORED_VIEWS)[number];
 
 export interface Endpoint {
   readonly address: IP;
@@ -116,6 +131,8 @@ export interface GracefulRestartConfig {
 }
 
 export const BGP_PORT = 179;
+/** What stations listen on by custom; there is no port assigned. */
+export const STATION_PORT = 11019;
 
 /** What holds where nothing is said. */
 export const DEFAULTS = {
@@ -126,6 +143,7 @@ export const DEFAULTS = {
   deferralTime: 120,
   rangeLimit: 1000,
   warningPercent: 75,
+  statisticsInterval: 60,
   families: [{ family: IPV4_UNICAST }, { family: IPV6_UNICAST }] satisfies FamilyConfig[],
   policy: { filters: [], nextHop: 'auto', allowedOwnAs: 0 } satisfies PeerPolicy,
 } as const;

@@ -44,6 +44,8 @@ export interface Surroundings {
   dial(neighbour: NeighbourConfig, events: TransportEvents): Transport;
   /** Something an operator may want to know of. */
   report(event: NeighbourEvent): void;
+  /** Messages of a session are on their way. */
+  sent?(neighbour: string, bytes: Uint8Array): void;
 }
 
 export type NeighbourEvent =
@@ -63,11 +65,14 @@ export type NeighbourEvent =
 /** A neighbour stays away this long, in ms, after it has sent more than it may, or than there is room for. */
 const EXCESS_PAUSE = 60_000;
 
+const NOTHING = Buffer.alloc(0);
+
 /** One connection as the neighbour sees it. */
 interface Link {
   readonly transport: Transport;
   sent: Open | undefined;
   agreement: Agreement | undefined;
+  receivedOpen: Buffer;
 }
 
 /** A neighbour at work: feeds its state machine with what sockets and the clock say, and does what it decides. */
@@ -225,13 +230,18 @@ export class Neighbour {
     const open = this.#incoming;
     if (open === undefined) return;
     this.#incoming = undefined;
-    this.#links.set(id, { transport: open(this.#eventsOf(id)), sent: undefined, agreement: undefined });
+    this.#links.set(id, {
+      transport: open(this.#eventsOf(id)),
+      sent: undefined,
+      agreement: undefined,
+      receivedOpen: NOTHING,
+    });
   }
 
   #dial(id: number): void {
     try {
       const transport = this.#around.dial(this.config, this.#eventsOf(id));
-      this.#links.set(id, { transport, sent: undefined, agreement: undefined });
+      this.#links.set(id, { transport, sent: undefined, agreement: undefined, receivedOpen: NOTHING });
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       this.#around.log.warning('cannot dial', { neighbour: this.config.name, error });
@@ -272,7 +282,7 @@ export class Neighbour {
   /** @throws {MessageError} Of the message, for `broken`. */
   #receive(id: number, message: Buffer, type: MessageType): void {
     this.counters.received[type]++;
-    if (type === 'OPEN') this.#receiveOpen(id, decodeOpen(message));
+    if (type === 'OPEN') this.#receiveOpen(id, decodeOpen(message), Buffer.from(message));
     else if (type === 'KEEPALIVE') this.#feed({ type: 'on', id, event: { type: 'keepalive' } });
     else if (type === 'NOTIFICATION') {
       const notification = decodeNotification(message);
@@ -282,11 +292,12 @@ export class Neighbour {
     else this.session.routeRefresh(message);
   }
 
-  #receiveOpen(id: number, received: Open): void {
+  #receiveOpen(id: number, received: Open, bytes: Buffer): void {
     const link = this.#links.get(id);
     if (link === undefined) return;
     const sent = link.sent ?? offer(this.config, this.#around.speaker());
     link.agreement = agree(this.config, sent, received);
+    link.receivedOpen = bytes;
     this.#feed({ type: 'open', id, open: summaryOf(link.agreement) });
   }
 
@@ -304,15 +315,16 @@ export class Neighbour {
     this.since = clock.now();
     this.counters.established++;
     link.transport.maxMessageSize = link.agreement.maxMessageSize;
-    const { agreement, transport } = link;
+    const { agreement, transport, receivedOpen } = link;
     this.#withinRoom(() => {
-      this.session = new Session(id, this.config, agreement, transport, {
+      this.session = new Session(id, this.config, agreement, transport, receivedOpen, {
         rib,
         log,
         now: () => clock.now(),
         counters: this.counters,
         limit: (family, count, mark) => this.#prefixLimit(family, count, mark),
         endOfRib: (family) => this.#around.report({ type: 'endOfRib', neighbour: this.config.name, family }),
+        sent: (bytes) => this.#around.sent?.(this.config.name, bytes),
       });
     });
     this.#around.report({ type: 'established', neighbour: this.config.name, agreement });

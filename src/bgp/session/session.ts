@@ -24,6 +24,16 @@ export interface SessionSurroundings {
   readonly counters: { readonly sent: Counters };
   limit(family: AfiSafi, count: number, mark: 'warning' | 'exceeded'): void;
   endOfRib(family: AfiSafi): void;
+  /** Messages are on their way to the peer. */
+  sent(bytes: Uint8Array): void;
+}
+
+/** A session as others saw it begin. */
+export interface SessionEnds {
+  readonly localPort: number;
+  readonly remotePort: number;
+  /** The peer's OPEN as it came. */
+  readonly receivedOpen: Buffer;
 }
 
 /** An UPDATE's errors are logged at most this often per session, in ms: a broken peer repeats them. */
@@ -35,6 +45,7 @@ export class Session {
   readonly id: number;
   readonly agreement: Agreement;
   readonly localAddress: IP;
+  readonly ends: SessionEnds;
   /** UPDATEs that RFC 7606 had something to say about. */
   malformedUpdates = 0;
   readonly endOfRibs = new Set<AfiSafi>();
@@ -54,11 +65,13 @@ export class Session {
     config: NeighbourConfig,
     agreement: Agreement,
     transport: Transport,
+    receivedOpen: Buffer,
     around: SessionSurroundings,
   ) {
     this.id = id;
     this.agreement = agreement;
     this.localAddress = transport.localAddress;
+    this.ends = { ...transport.ports, receivedOpen };
     this.#name = config.name;
     this.#transport = transport;
     this.#around = around;
@@ -128,6 +141,7 @@ export class Session {
 
   #write(bytes: Uint8Array): boolean {
     this.#around.counters.sent.UPDATE++;
+    this.#around.sent(bytes);
     return this.#transport.write(bytes);
   }
 

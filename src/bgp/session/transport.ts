@@ -87,6 +87,12 @@ export class Transport {
     return localAddressOf(this.#fd).address;
   }
 
+  /** The ports of both ends; 0 where the connection is gone. */
+  get ports(): { readonly localPort: number; readonly remotePort: number } {
+    const { localPort = 0, remotePort = 0 } = this.#socket;
+    return { localPort, remotePort };
+  }
+
   /** Bytes that the kernel has not taken yet. */
   get backlog(): number {
     return this.#outbox.backlog;

@@ -5,6 +5,7 @@ import type { AfiSafi } from '../wire/family.ts';
 import { type Answer, answer } from './api.ts';
 import { processClock } from './clock.ts';
 import { KernelRoutes } from './kernel.ts';
+import { Monitoring } from './monitoring.ts';
 import { RestartMarker } from './restart.ts';
 import { Speaker, type SpeakerEvent } from './speaker.ts';
 
@@ -54,7 +55,8 @@ export function startSpeaker(first: RouterConfig, { log, state, report }: Speake
     converged || (kernel === undefined && earlier.sameBoot) ? spoken : (kernel?.preserved ?? new Set());
   let spoken = familiesOf(first);
 
-  const speaker = new Speaker({
+  const monitoring = new Monitoring({ rib, log, speaker: () => speaker });
+  const speaker: Speaker = new Speaker({
     clock: processClock,
     random: Math.random,
     rib,
@@ -66,11 +68,14 @@ export function startSpeaker(first: RouterConfig, { log, state, report }: Speake
         converged = true;
         kernel?.fib.converged();
       }
+      monitoring.report(event);
       report?.(event);
     },
+    sent: (neighbour, bytes) => monitoring.sent(neighbour, bytes),
   });
   try {
     speaker.configure(first);
+    monitoring.configure(first);
   } catch (error) {
     void speaker.stop('restart');
     kernel?.close(false);
@@ -86,10 +91,12 @@ export function startSpeaker(first: RouterConfig, { log, state, report }: Speake
         if (converged) kernel?.fib.converged();
       }
       speaker.configure(next);
+      monitoring.configure(next);
     },
     answer: (method, path) => answer(speaker, rib, method, path),
     async stop(how, text) {
       if (how === 'shutdown') marker?.clear();
+      monitoring.close();
       await speaker.stop(how, text);
       kernel?.close(how === 'shutdown');
     },

@@ -38,6 +38,8 @@ export interface SpeakerOptions {
   /** Families that are forwarded now as they were before the restart. Asked whenever an OPEN is sent. */
   preserved(): ReadonlySet<AfiSafi>;
   report?(event: SpeakerEvent): void;
+  /** Messages of a session are on their way. */
+  sent?(neighbour: string, bytes: Uint8Array): void;
 }
 
 export type SpeakerEvent =
@@ -239,7 +241,7 @@ export class Speaker {
   }
 
   #add(config: NeighbourConfig, range: string | undefined): Neighbour {
-    const { clock, rib, log, random, preserved } = this.#options;
+    const { clock, rib, log, random, preserved, sent } = this.#options;
     const neighbour = new Neighbour(config, {
       clock,
       rib,
@@ -252,6 +254,7 @@ export class Speaker {
       }),
       dial: (to, events) => this.#dial(to, events),
       report: (event) => this.#report(event),
+      ...(sent && { sent }),
     });
     this.#members.put(neighbour, range);
     return neighbour;

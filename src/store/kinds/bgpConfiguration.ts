@@ -1,5 +1,5 @@
 import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
-import { communityText, secretKeyRef } from './bgpValues.ts';
+import { bmpServers, communityText, secretKeyRef } from './bgpValues.ts';
 import {
   asNumber,
   CALICO_VERSIONS,
@@ -30,6 +30,8 @@ const body = object(
         prefixAdvertisements: listOf(object({ cidr: prefix }, { communities: listOf(text()) })),
         listenPort: port,
         bindMode: oneOf('None', 'NodeIP'),
+        /** Ours: BMP stations, and what they are told; everything where nothing is named. */
+        bmpServers,
         ignoredInterfaces: listOf(text()),
         localWorkloadPeeringIPV4: text(),
         localWorkloadPeeringIPV6: text(),

@@ -1,14 +1,25 @@
 import { type IP, parseIP } from '../../address/ip.ts';
-import { object, parsedBy, text } from '../schema.ts';
+import { listOf, object, oneOf, parsedBy, text } from '../schema.ts';
 
 /** A key of a Secret: `{secretKeyRef: {name, key}}`. */
 export const secretKeyRef = object({}, { secretKeyRef: object({ name: text(), key: text() }, {}) });
+
+/** The tables of a router that a BMP station may be told of (RFC 7854, 8671, 9069). */
+export const MONITORED_VIEWS = ['adj-rib-in-pre', 'adj-rib-in-post', 'adj-rib-out-post', 'loc-rib'] as const;
 
 /** `64512:100` (RFC 1997) or `64512:1:2` (RFC 8092). */
 export const communityText = parsedBy(checkCommunity, 'a community');
 
 /** `10.0.0.1`, `10.0.0.1:1179`, `2001:db8::1` or `[2001:db8::1]:1179`. */
 export const addressAndPort = parsedBy(parseAddressAndPort, 'an address, or an address and a port');
+
+/** BMP stations. */
+export const bmpServers = listOf(
+  object(
+    { address: addressAndPort },
+    { views: listOf(oneOf(...MONITORED_VIEWS), { min: 1 }), statisticsInterval: text() },
+  ),
+);
 
 export interface AddressAndPort {
   readonly address: IP;
