@@ -1,5 +1,5 @@
 import type { DownReason } from '../fsm/connection.ts';
-import { describeNotification } from '../wire/notification.ts';
+import { CEASE, CEASE_SUBCODE, describeNotification, type Notification } from '../wire/notification.ts';
 
 /** How a session, or an attempt at one, ended. */
 export interface LastReset {
@@ -11,6 +11,29 @@ export interface LastReset {
 }
 
 /** How a session ended, in one line with its direction. */
+/**
+ * Whether the end of a connection that was no session is worth telling: it was not if it only made room for another one, and
+ * a dial that finds nobody says less than how the last session ended.
+ */
+export function isWorthTelling(reason: DownReason, before: LastReset | undefined): boolean {
+  switch (reason.type) {
+    case 'left':
+    case 'superseded':
+      return false;
+    case 'connectionLost':
+      return before === undefined;
+    case 'notificationSent':
+    case 'notificationReceived':
+      return !isCollision(reason.notification);
+    case 'sendHoldTimerExpired':
+      return true;
+  }
+}
+
+function isCollision({ code, subcode }: Notification): boolean {
+  return code === CEASE && subcode === CEASE_SUBCODE.collision;
+}
+
 export function describeReset(reason: DownReason): string {
   switch (reason.type) {
     case 'notificationSent':

@@ -27,7 +27,7 @@ import {
   type Notification,
 } from '../wire/notification.ts';
 import { decodeOpen, type Open } from '../wire/open.ts';
-import type { LastReset } from './lastReset.ts';
+import { isWorthTelling, type LastReset } from './lastReset.ts';
 import { type Agreement, agree, offer, type Speaker, summaryOf } from './negotiate.ts';
 import { retentionAfter } from './retention.ts';
 import { Session } from './session.ts';
@@ -334,8 +334,7 @@ export class Neighbour {
     const { clock, report } = this.#around;
     const detail = this.#detail;
     this.#detail = undefined;
-    // A dial that finds nobody says less than how the last session ended.
-    if (wasEstablished || reason.type !== 'connectionLost' || this.lastReset === undefined) {
+    if (wasEstablished || isWorthTelling(reason, this.lastReset)) {
       this.lastReset = { reason, at: clock.now(), ...(detail !== undefined && { detail }) };
     }
     if (!wasEstablished || this.session?.id !== id) return;
