@@ -45,8 +45,8 @@ export interface AddressSource {
   release(owner: AddressOwner): Promise<void>;
   /** @throws {Error} If `owner` does not hold exactly these addresses. */
   check(owner: AddressOwner, ips: readonly IP[]): Promise<void>;
-  /** Releases what owners in `network` hold, except those in `valid`; carries on past failures. */
-  collect(network: string, valid: readonly AttachmentKey[]): Promise<void>;
+  /** Releases what owners in `network` hold, except valid ones; carries on past failures. */
+  collect(network: string, isValid: (key: AttachmentKey) => boolean): Promise<void>;
   /** @throws {CniError} Code 50 if no ADD can succeed now, 51 if pods that exist suffer too. */
   status(network: string): Promise<void>;
 }

@@ -32,10 +32,7 @@ function nodeWithoutAgent(configuration: Configuration): Node {
     records,
     attach: async (spec) => attach(spec, hooks),
     detach: (record) => detach(record, hooks),
-    async sweep(id) {
-      hooks.programs.detach(id);
-      await sweep(id);
-    },
+    sweep: (remains) => sweep(remains, hooks),
     check: async (record) => check(record, hooks),
     async status() {
       // A delegated IPAM plugin may have addresses, but a node without its agent has no services.

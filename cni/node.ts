@@ -1,4 +1,5 @@
 import type { Attached, AttachmentSpec } from '../src/attach/attachment.ts';
+import type { Remains } from '../src/attach/detach.ts';
 import type { AttachmentRecord, RecordStore } from '../src/attach/record.ts';
 import type { Log } from '../src/log.ts';
 import type { AddressSource } from './addresses.ts';
@@ -13,8 +14,8 @@ export interface Node {
   attach(spec: AttachmentSpec): Promise<Attached>;
   /** Takes everything back that `attach` made, and the record last; what is gone already is no failure. */
   detach(record: AttachmentRecord): Promise<void>;
-  /** Removes what an attachment of this id left behind without a record. */
-  sweep(id: string): Promise<void>;
+  /** Takes back what an attachment left behind without a record. */
+  sweep(remains: Remains): Promise<void>;
   /** @throws {Error} Naming what is not as the record says: an address, a route, a program, … */
   check(record: AttachmentRecord): Promise<void>;
   /** @throws {CniError} Code 50 if pods cannot be attached now, 51 if those that are suffer too. */

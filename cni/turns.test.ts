@@ -3,6 +3,19 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Turns } from './turns.ts';
 
+test('whoever watches knows whose turn it is, and has been since', async () => {
+  const turns = new Turns();
+  await turns.take('before', setImmediate);
+  const running = turns.take('running', setImmediate);
+  await turns.watching(async (busy) => {
+    assert.deepEqual([...busy], ['running']);
+    await running;
+    await turns.take('since', setImmediate);
+    assert.deepEqual([...busy], ['running', 'since']);
+  });
+  await turns.watching(async (busy) => assert.deepEqual([...busy], []));
+});
+
 test('work on one key is done in order, also past a failure; other keys do not wait', async () => {
   const turns = new Turns();
   const events: string[] = [];

@@ -16,7 +16,7 @@ export async function del(call: CallOf<'DEL'>, node: Node): Promise<undefined> {
   const record = node.records.read(id);
   if (record === undefined) {
     // Killed between the allocation and the record, or the state of the node was lost.
-    await node.sweep(id);
+    await node.sweep({ id, ifName, netns: environment.netns });
     node.records.remove(id);
     await sourceOf(call, node).release({ network: configuration.network, containerID, ifName });
     return;

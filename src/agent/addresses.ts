@@ -1,4 +1,4 @@
-import type { AddressOwner, AddressSource } from '../../cni/addresses.ts';
+import type { AddressSource } from '../../cni/addresses.ts';
 import { CniError, CODE } from '../../cni/protocol/error.ts';
 import { bitsOf, familyOf, formatIP, type IP } from '../address/ip.ts';
 import { contains } from '../address/prefix.ts';
@@ -72,11 +72,8 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
       }
     },
 
-    async collect(network, valid) {
-      const kept = new Set(valid.map(keyOf));
-      const stale = ipam
-        .allocations()
-        .filter(({ owner }) => owner.network === network && !kept.has(keyOf(owner)));
+    async collect(network, isValid) {
+      const stale = ipam.allocations().filter(({ owner }) => owner.network === network && !isValid(owner));
       const results = await Promise.allSettled(stale.map(({ owner }) => ipam.release(owner)));
       const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
       if (failures.length > 0) {
@@ -139,10 +136,6 @@ function interfaceAddresses(ipam: Ipam, { addresses }: Allocation) {
     const length = segment?.gateway === undefined ? bitsOf(familyOf(address)) : segment.prefix.length;
     return { address: { address, length }, gateway: segment?.gateway };
   });
-}
-
-function keyOf({ containerID, ifName }: Pick<AddressOwner, 'containerID' | 'ifName'>): string {
-  return `${containerID}/${ifName}`;
 }
 
 function sameSet(a: readonly IP[], b: readonly IP[]): boolean {

@@ -21,10 +21,7 @@ export function attachmentsOf(hooks: {
   return {
     attach: async (spec) => attach(spec, hooks),
     detach: (record) => detach(record, hooks),
-    async sweep(id) {
-      hooks.programs.detach(id);
-      await sweep(id);
-    },
+    sweep: (remains) => sweep(remains, hooks),
     check: async (record) => check(record, hooks),
     undo: (records) => recover(records, { ...hooks, now: Date.now() }),
     // An agent that answers can attach; whether there are addresses is for their source to say.

@@ -4,10 +4,11 @@ import { hasCode } from '../ffi/systemError.ts';
 import type { Log } from '../log.ts';
 import { type Deletion, startDeletion } from '../netlink/deletion.ts';
 import { findLink, type LinkTarget } from '../netlink/link.ts';
+import { sameNamespace } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { hostLinkName } from './attachment.ts';
-import { type LentDevice, lentDeviceOf, returnDevice } from './nic.ts';
-import { type Pod, reopenPod } from './pod.ts';
+import { type LentDevice, lentDeviceOf, returnDevice, strandedDevice } from './nic.ts';
+import { findPod, type Pod, reopenPod } from './pod.ts';
 import type { PodPrograms } from './podPrograms.ts';
 import { type AttachmentRecord, bootId, type RecordStore } from './record.ts';
 
@@ -41,15 +42,47 @@ export async function detach(record: AttachmentRecord, hooks: DetachHooks): Prom
   }
 }
 
-/** Removes the host end of an attachment whose record is lost. Once more does nothing. */
-export async function sweep(id: string): Promise<void> {
+/** What is known of an attachment whose record is lost. */
+export interface Remains {
+  readonly id: string;
+  readonly ifName: string;
+  /** Path of the pod's namespace, if the runtime tells. */
+  readonly netns: string | undefined;
+}
+
+/** Takes back what is left of an attachment without a record: host end, programs, a lent device. Once more does nothing. */
+export async function sweep({ id, ifName, netns }: Remains, hooks: DetachHooks): Promise<void> {
+  hooks.programs.detach(id);
+  await removeHostEnd(id);
+  const pod = netns === undefined ? undefined : findPod(netns);
+  try {
+    const lent = pod && !isRecorded(pod, ifName, hooks.records) && strandedDevice(pod, id, ifName);
+    if (!lent) return;
+    await bringHome(lent, pod, hooks.log);
+    hooks.log.warning('a device came home without its record: its addresses and routes are not known', {
+      id,
+      device: lent.original.name,
+    });
+  } finally {
+    pod?.close();
+  }
+}
+
+/** A path may lead to another pod by now. */
+function isRecorded({ identity }: Pod, ifName: string, records: RecordStore): boolean {
+  return records
+    .list()
+    .records.some(({ spec, namespace }) => spec.ifName === ifName && sameNamespace(namespace, identity));
+}
+
+async function removeHostEnd(id: string): Promise<void> {
   await vanished(beginDeletion(hostLinkName(id), 'veth'));
 }
 
 async function takeBack(record: AttachmentRecord, log: Log): Promise<void> {
   const { spec, attached } = record;
   if (spec.kind.kind === 'veth') {
-    await sweep(spec.id);
+    await removeHostEnd(spec.id);
     return;
   }
   const pod = reopenPod(spec.netns, record.namespace);

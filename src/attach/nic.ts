@@ -57,6 +57,30 @@ export function lentDeviceOf({ spec, original, attached }: AttachmentRecord): Le
     : { id: spec.id, original, mac: spec.mac, podIndex: attached?.pod.index };
 }
 
+/** A device in the pod that still carries its name on the node, where nothing else is known of it any more. */
+export function strandedDevice({ netlink }: Pod, id: string, ifName: string): LentDevice | undefined {
+  const link = listLinks(netlink).find(
+    ({ name, alias }) => (name === ifName || name === lentName(id)) && DEVICE_NAME.test(alias ?? ''),
+  );
+  if (link?.alias === undefined) return undefined;
+  const { alias: name, permanentMac, mtu, kind, index } = link;
+  const mac = permanentMac ?? link.mac;
+  const original = {
+    name,
+    mac,
+    permanentMac,
+    mtu,
+    kind,
+    pciId: pciAddressOf(link),
+    up: false,
+    alias: undefined,
+  };
+  return { id, podIndex: index, mac: link.mac, original: { ...original, addresses: [], routes: [] } };
+}
+
+/** What the kernel takes for one (dev_valid_name in net/core/dev.c). */
+const DEVICE_NAME = /^[^\s/:]{1,15}$/;
+
 export interface Return {
   /** Whether it was in the pod or on the node. */
   readonly found: boolean;

@@ -37,6 +37,18 @@ export function openPod(path: string): Pod {
   }
 }
 
+/** The pod at a path; `undefined` if there is none, or if that is the namespace we are in. */
+export function findPod(path: string): Pod | undefined {
+  try {
+    const identity = namespaceIdentity(path);
+    return sameNamespace(identity, namespaceIdentity()) ? undefined : reopenPod(path, identity);
+  } catch (error) {
+    // EINVAL: where a namespace was mounted, a file is left.
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
+    throw error;
+  }
+}
+
 /** The pod of a record; `undefined` if it is gone, or if its path leads to another one by now. */
 export function reopenPod(path: string, identity: NamespaceIdentity): Pod | undefined {
   let fd: number;

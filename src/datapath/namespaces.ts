@@ -44,13 +44,6 @@ export function unlistNamespace(bpfDir: string, cookie: bigint): void {
   withMap(pinDirectory(bpfDir), (map) => map.delete(cookie));
 }
 
-/** Removes namespaces that are not among these: cookies are never used again, so an entry of a dead one is only waste. */
-export function keepNamespaces(bpfDir: string, cookies: ReadonlySet<bigint>): number {
-  return withMap(pinDirectory(bpfDir), (map) =>
-    map.deleteAll([...map.entries()].map(([cookie]) => cookie).filter((cookie) => !cookies.has(cookie))),
-  );
-}
-
 function withMap<T>(directory: PinDirectory, body: (map: BpfMap<bigint, Netns>) => T): T {
   const map = openMap(directory.map('tb_netns'), MAPS.tb_netns.key, MAPS.tb_netns.value);
   try {

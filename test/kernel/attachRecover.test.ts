@@ -74,8 +74,8 @@ test('host ends without a record are found, and swept away; those of others stay
   node.at.run('ip', 'link', 'add', 'tbofriend', 'type', 'veth', 'peer', 'name', 'tbxfriend');
   const nl = node.at.inside(openNetlink);
   assert.deepEqual(strays(nl, node.records.list().records), [lost.id]);
-  await node.at.inside(() => ({ done: sweep(lost.id) })).done;
-  await node.at.inside(() => ({ done: sweep(lost.id) })).done;
+  const hooks = { programs: noPrograms, records: node.records, log: silentLog };
+  for (let times = 0; times < 2; times++) await node.at.inside(() => ({ done: sweep(lost, hooks) })).done;
   assert.deepEqual(strays(nl, node.records.list().records), []);
   assert.equal(node.at.attempt('ip', 'link', 'show', hostLinkName(known.id)).status, 0);
   assert.equal(node.at.attempt('ip', 'link', 'show', 'tbofriend').status, 0);

@@ -1,6 +1,8 @@
 // Pods with a device of their own, by the plugin alone with host-local. A veth end stands in for the NIC: unlike
 // hardware it dies with a namespace, everything else is the same.
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
 import { type Pod, Runtime } from './cniRuntime.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
@@ -110,6 +112,25 @@ test('a device whose name was taken meanwhile comes back all the same', async ()
   const links = runtime.node.ip('link');
   assert.equal(links.filter((one) => one.address === '02:00:00:00:00:99').length, 1);
   assert.notEqual(links.find((one) => one.ifname === 'nic0').address, '02:00:00:00:00:99');
+});
+
+test('a device whose record is lost comes back under its own name', async () => {
+  const { runtime, pod } = setUp();
+  const before = describe(runtime.node, 'nic0');
+  await runtime.succeed('ADD', pod);
+  rmSync(join(runtime.directory, 'state'), { recursive: true });
+  await runtime.succeed('DEL', pod);
+  await runtime.succeed('DEL', pod);
+  assert.deepEqual(names(pod.namespace), ['lo']);
+  assert.deepEqual(describe(runtime.node, 'nic0'), { ...before, up: false });
+});
+
+test('another pod’s device at the path of one whose record is lost stays there', async () => {
+  const { runtime, pod } = setUp();
+  await runtime.succeed('ADD', pod);
+  await runtime.succeed('DEL', { ...pod, id: 'somebody-else' });
+  assert.deepEqual(names(pod.namespace).sort(), ['eth0', 'lo']);
+  await runtime.succeed('DEL', pod);
 });
 
 test('DEL after the namespace is gone succeeds', async () => {
