@@ -45,7 +45,7 @@ const frr = () =>
     `neighbor ${us.ipv4} addpath-tx-all-paths`,
   ].join('\n');
 
-const ours = () =>
+const config = () =>
   JSON.stringify({
     asn: 64512,
     routerId: us.ipv4,
@@ -69,7 +69,7 @@ test('paths come in and go out with their identifiers, and go one by one', async
   const words = ['-i', 'eth0', '-U', '-w', file, 'tcp', 'port', '179'];
   const capture = us.start('tcpdump', 'tcpdump', words);
   await eventually('the capture', () => /listening on/.test(capture.log));
-  const tombolo = new Tombolo(us, ours());
+  const tombolo = new Tombolo(us, config());
   new Frr(hub, frr());
   const [first] = nodes.map((node) => bird(node, hub, `route ${VIP} blackhole;`, ''));
   const seen = bird(last, us, '', 'add paths rx;');
@@ -87,11 +87,9 @@ test('paths come in and go out with their identifiers, and go one by one', async
 
   await sleep(200);
   await capture.stop('SIGINT');
-  for (const [from, to] of [
-    [hub, us],
-    [us, last],
-  ] as const) {
-    const ids = new Set(pathIds(file, from, to));
-    assert.equal(ids.size, 2, `two identifiers from ${from.name} to ${to.name}: ${[...ids].join()}`);
-  }
+  const ours = new Set(pathIds(file, us, last));
+  assert.equal(ours.size, 2, `two identifiers of ours: ${[...ours].join()}`);
+  // FRR has a third one while it does not know yet that there will be several.
+  const theirs = new Set(pathIds(file, hub, us));
+  assert.ok(theirs.size >= 2, `two identifiers of FRR: ${[...theirs].join()}`);
 });

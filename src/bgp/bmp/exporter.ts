@@ -296,13 +296,17 @@ export class Exporter {
 
   #statisticsOf({ config, session }: MonitoredPeer): Statistic[] {
     const { rib } = this.#parts;
-    const families = [...(rib.peerRoutes(config.name)?.families ?? [])].filter(([family]) =>
-      FAMILIES.includes(family),
-    );
+    const peer = rib.peerRoutes(config.name);
+    const families = [...(peer?.families ?? [])].filter(([family]) => FAMILIES.includes(family));
     const received = families.map(([family, { routes }]) => ({ family, value: BigInt(routes.received) }));
     const sent = families.map(([family, { groupKey }]) => ({
       family,
-      value: BigInt(rib.family(family).groups.get(groupKey)?.sent.size ?? 0),
+      value: BigInt(
+        rib
+          .family(family)
+          .groups.get(groupKey)
+          ?.sent.sizeFor(peer?.number ?? 0) ?? 0,
+      ),
     }));
     const sum = (all: readonly { value: bigint }[]) => all.reduce((total, { value }) => total + value, 0n);
     return [

@@ -21,14 +21,16 @@ export class AdjRibOut {
   #entryEnd = 1;
   #destinationEnd = 0;
   #size = 0;
+  /** Paths by the peer they come from. */
+  readonly #sourced = new Uint32Array(0x10000);
 
   constructor(store: AttributeStore) {
     this.#store = store;
   }
 
-  /** How many paths are advertised. */
-  get size(): number {
-    return this.#size;
+  /** How many paths a peer of the group has been told. */
+  sizeFor(peer: number): number {
+    return this.#size - (this.#sourced[peer] as number);
   }
 
   /** Destinations at or above this one have no entries. */
@@ -63,12 +65,15 @@ export class AdjRibOut {
     this.from[entry] = from;
     this.next[entry] = this.first[destination] as number;
     this.first[destination] = entry;
+    this.#count(from, 1);
     this.#size++;
   }
 
   replace(entry: number, attributes: number, from: number): void {
     this.#store.retain(attributes);
     this.#store.release(this.attributes[entry] as number);
+    this.#count(this.from[entry] as number, -1);
+    this.#count(from, 1);
     this.attributes[entry] = attributes;
     this.from[entry] = from;
   }
@@ -81,6 +86,7 @@ export class AdjRibOut {
       this.next[at] = this.next[entry] as number;
     }
     this.#store.release(this.attributes[entry] as number);
+    this.#count(this.from[entry] as number, -1);
     this.next[entry] = this.#free;
     this.#free = entry;
     this.#size--;
@@ -101,5 +107,9 @@ export class AdjRibOut {
       this.#destinationEnd--;
     }
     return this.#destinationEnd > 0;
+  }
+
+  #count(from: number, change: 1 | -1): void {
+    this.#sourced[from] = (this.#sourced[from] as number) + change;
   }
 }

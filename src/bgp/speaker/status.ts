@@ -149,7 +149,7 @@ function families({ config, session }: Neighbour, rib: Rib): FamilyStatus[] {
       family: familyName(family),
       received: known?.routes.received ?? 0,
       accepted: known?.routes.accepted ?? 0,
-      advertised: group?.sent.size ?? 0,
+      advertised: (peer && group?.sent.sizeFor(peer.number)) ?? 0,
       endOfRib: session?.endOfRibs.has(family) ?? false,
       ...((addPathReceive || addPathSend) && { addPath: { receive: addPathReceive, send: addPathSend } }),
     };
