@@ -101,6 +101,16 @@ test('a clock that was set back lets nothing be used too early', () => {
   assert.deepEqual(add(allocator, 'b', 10), ['10.0.0.1']);
 });
 
+test('a clock that was set back keeps nothing from use for longer than one rest', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/31'));
+  const [state] = allocator.segments;
+  add(allocator, 'a', 9_000_000);
+  remove(allocator, 'a', 9_000_000);
+  assert.equal(state?.resting(10, COOLDOWN), 1);
+  assert.equal(state?.resting(10 + COOLDOWN - 1, COOLDOWN), 1);
+  assert.equal(state?.resting(10 + COOLDOWN, COOLDOWN), 0);
+});
+
 test('dual stack is both families or neither', () => {
   const allocator = allocatorOf(segment('10.0.0.0/31'), segment('fd00::/127'));
   assert.deepEqual(add(allocator, 'a'), ['10.0.0.0', 'fd00::']);

@@ -9,6 +9,7 @@ import { formatIP, parseIP } from '../address/ip.ts';
 import { parsePrefix } from '../address/prefix.ts';
 import { silentLog } from '../log.ts';
 import { Ipam } from './ipam.ts';
+import { MemoryDisk } from './memoryFiles.rig.ts';
 
 const SEGMENT = { prefix: parsePrefix('10.0.0.0/24'), state: 'active', generation: 1 } as const;
 
@@ -142,4 +143,47 @@ test('what is kept for a claim is kept by the next process, too', async () => {
 withIpam('an address that somebody holds cannot be set aside for a claim', async (ipam) => {
   const { addresses } = await ipam.allocate({ owner: owner('web'), addresses: [] });
   await assert.rejects(ipam.keep('shop/db-0', addresses), /container web holds it/);
+});
+
+/** An IPAM on a disk whose every sync is carried out at once. */
+async function onDisk(disk: MemoryDisk, run: (ipam: Ipam) => Promise<void>): Promise<void> {
+  const files = disk.open();
+  const ipam = new Ipam({ directory: '', cooldown: 0, boot: 'b', now: Date.now, log: silentLog, files });
+  const spinning = setInterval(() => disk.finish(), 1);
+  try {
+    await run(ipam);
+  } finally {
+    clearInterval(spinning);
+  }
+}
+
+test("an address that could not be journaled and went to somebody else is not the first one's after a crash", async () => {
+  const disk = new MemoryDisk();
+  await onDisk(disk, async (ipam) => {
+    await ipam.assign([SEGMENT]);
+    const failing = ipam.allocate({ owner: owner('a'), addresses: [] });
+    disk.fail(2);
+    await assert.rejects(ipam.allocate({ owner: owner('b'), addresses: [] }), /no space left/);
+    await failing;
+    await ipam.allocate({ owner: owner('c'), addresses: [parseIP('10.0.0.1')] });
+  });
+  await onDisk(disk, async (ipam) => {
+    const held = ipam
+      .allocations()
+      .map(({ owner: { containerID }, addresses }) => [containerID, ...addresses.map(formatIP)]);
+    assert.deepEqual(held, [
+      ['a', '10.0.0.0'],
+      ['c', '10.0.0.1'],
+    ]);
+  });
+});
+
+test('segments that the disk has not taken are written again when they are assigned again', async () => {
+  const disk = new MemoryDisk();
+  await onDisk(disk, async (ipam) => {
+    disk.fail(2);
+    await assert.rejects(ipam.assign([SEGMENT]), /no space left/);
+    await ipam.assign([SEGMENT]);
+  });
+  await onDisk(disk, async (ipam) => assert.equal(ipam.segments().length, 1));
 });

@@ -12,6 +12,7 @@ import {
   type Request,
 } from './allocator.ts';
 import { Journal } from './journal.ts';
+import { type JournalFiles, openJournalFiles } from './journalFiles.ts';
 import {
   type EntryRecord,
   entryFromRecord,
@@ -32,6 +33,8 @@ export interface IpamOptions {
   /** Wall time in ms: it must mean something to the next process. */
   readonly now: () => number;
   readonly log: Log;
+  /** The directory's, where absent. */
+  readonly files?: JournalFiles;
 }
 
 /** Addresses that are given out, and will be found given out by whoever runs next, save after a power cut. */
@@ -70,7 +73,7 @@ export class Ipam {
   /** @throws {Error} If the journal is damaged, or open in another process. */
   constructor(options: IpamOptions) {
     this.#options = options;
-    this.#journal = new Journal(options.directory, {
+    this.#journal = new Journal(options.files ?? openJournalFiles(options.directory), {
       restore: (state) => restoreState(this.#allocator, state),
       replay: (record) => this.#allocator.apply(entryFromRecord(record)),
       state: () => stateToRecord(this.#allocator),
@@ -88,7 +91,7 @@ export class Ipam {
     try {
       await durable;
     } catch (error) {
-      if (!held) this.#allocator.apply({ op: 'release', owner: allocation.owner, at: allocation.at });
+      if (!held) this.#withdraw(allocation);
       throw error;
     }
     return allocation;
@@ -204,8 +207,8 @@ export class Ipam {
 
   /** The segments to give addresses from now on. What was given from others stays with its holders. */
   async assign(segments: readonly Segment[]): Promise<void> {
-    if (isDeepStrictEqual(segments, this.segments())) return;
-    await this.#record({ op: 'segments', segments });
+    if (isDeepStrictEqual(segments, this.segments())) await this.#journal.settle();
+    else await this.#record({ op: 'segments', segments });
   }
 
   segments(): Segment[] {
@@ -222,11 +225,11 @@ export class Ipam {
 
   usage(): SegmentUsage[] {
     const { now, cooldown } = this.#options;
-    return this.#allocator.segments.map(({ segment, capacity, released }) => ({
-      segment,
-      capacity,
-      used: this.#allocator.used(segment),
-      resting: [...released.values()].filter((at) => now() - at < cooldown).length,
+    return this.#allocator.segments.map((state) => ({
+      segment: state.segment,
+      capacity: state.capacity,
+      used: this.#allocator.used(state.segment),
+      resting: state.resting(now(), cooldown),
     }));
   }
 
@@ -267,9 +270,14 @@ export class Ipam {
     try {
       await this.#record({ op: 'allocate', allocation });
     } catch (error) {
-      this.#allocator.apply({ op: 'release', owner: allocation.owner, at: allocation.at });
+      this.#withdraw(allocation);
       throw error;
     }
+  }
+
+  /** What the disk refused may have reached it after all, and whoever reads that must read this as well. */
+  #withdraw({ owner, at }: Allocation): void {
+    this.#record({ op: 'release', owner, at }).catch(() => {});
   }
 
   /** Applies first, so that nobody else is given the same while the disk is at work. */

@@ -12,11 +12,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Journal } from './journal.ts';
+import { openJournalFiles } from './journalFiles.ts';
 
 /** A journal whose entries are numbers and whose state is the list of them. */
 function open(directory: string, limit = Number.POSITIVE_INFINITY) {
   const state: number[] = [];
-  const journal = new Journal<number, number[]>(directory, {
+  const journal = new Journal<number, number[]>(openJournalFiles(directory), {
     restore: (all) => state.push(...all),
     replay: (entry) => state.push(entry),
     state: () => state.slice(-limit),
@@ -151,4 +152,25 @@ withDirectory('appends that come together are written together', async (director
   copyFileSync(join(directory, 'journal.jsonl'), join(directory, 'copy'));
   await journal.close();
   assert.equal(readFileSync(join(directory, 'copy'), 'utf8').trim().split('\n').length, 500);
+});
+
+withDirectory('a hole that a power cut left in what was not synced ends the journal', async (directory) => {
+  const bytes = await write(directory, [10, 20, 30, 40]);
+  const second = bytes.indexOf('\n') + 1;
+  for (const [from, length, kept] of [
+    [second, 30, [10]],
+    [second + 5, 3, [10]],
+    [bytes.length - 4, 4, [10, 20, 30]],
+  ] as const) {
+    const copy = join(directory, `hole-${from}`);
+    mkdirSync(copy);
+    writeFileSync(join(copy, 'journal.jsonl'), Buffer.from(bytes).fill(0, from, from + length));
+    const { journal, state, append } = open(copy);
+    assert.deepEqual(state, kept);
+    await append(99);
+    await journal.close();
+    const again = open(copy);
+    assert.deepEqual(again.state, [...kept, 99]);
+    await again.journal.close();
+  }
 });

@@ -30,10 +30,13 @@ export class SegmentState {
   #cursor = 0;
   /** When each address was released, in ms of wall time, the longest ago first. */
   readonly #released: Map<IP, number>;
+  /** The latest of these times. */
+  #latest: number;
 
   constructor(segment: Segment, released: Iterable<readonly [IP, number]> = []) {
     this.segment = segment;
     this.#released = new Map(released);
+    this.#latest = [...this.#released.values()].reduce((a, b) => Math.max(a, b), 0);
   }
 
   get released(): ReadonlyMap<IP, number> {
@@ -60,15 +63,24 @@ export class SegmentState {
   /**
    * The address to give out next: new ones first, then whichever was released the longest ago.
    *
-   * @param now Wall time in ms; a clock that was set back makes addresses rest longer, never shorter.
+   * @param now Wall time in ms.
    */
   pick(now: number, cooldown: number, taken: (address: IP) => boolean): Pick | undefined {
+    this.#notLaterThan(now);
     const fresh = this.#fresh(taken);
     if (fresh !== undefined && this.#cursor < WINDOW) return { address: fresh, freshness: 'fresh' };
     const [oldest] = this.#released;
     if (oldest && now - oldest[1] >= cooldown) return { address: oldest[0], freshness: 'rested' };
     if (fresh !== undefined) return { address: fresh, freshness: 'fresh' };
     return oldest && { address: oldest[0], freshness: 'hot' };
+  }
+
+  /** How many addresses were released less than `cooldown` ago. */
+  resting(now: number, cooldown: number): number {
+    this.#notLaterThan(now);
+    let count = 0;
+    for (const at of this.#released.values()) if (now - at < cooldown) count++;
+    return count;
   }
 
   take(address: IP, taken: (address: IP) => boolean): void {
@@ -86,6 +98,14 @@ export class SegmentState {
   release(address: IP, at: number): void {
     this.#released.delete(address);
     this.#released.set(address, at);
+    this.#latest = Math.max(this.#latest, at);
+  }
+
+  /** After the clock was set back, addresses rest once more from the beginning: longer, never shorter, nor for ever. */
+  #notLaterThan(now: number): void {
+    if (this.#latest <= now) return;
+    for (const [address, at] of this.#released) if (at > now) this.#released.set(address, now);
+    this.#latest = now;
   }
 
   #fresh(taken: (address: IP) => boolean): IP | undefined {
