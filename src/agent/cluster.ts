@@ -3,7 +3,6 @@ import type { Ipam } from '../ipam/ipam.ts';
 import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
-import type { Change } from '../store/follow.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
 import type { Supply } from './addresses.ts';
 import type { Bgp } from './bgp.ts';
@@ -15,7 +14,7 @@ import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
 import type { Overlay } from './overlay.ts';
-import { segmentsOf } from './segments.ts';
+import { ownNetwork, segmentsOf } from './segments.ts';
 import { ServiceFeed, type ServiceInput } from './serviceFeed.ts';
 import type { ServiceTable } from './serviceTable.ts';
 import { settling } from './settling.ts';
@@ -194,7 +193,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
   });
   store.follow('NodeNetwork', (change) => {
     if (change.type === 'interrupted') return;
-    network = latest(network, change, node.name);
+    network = ownNetwork(network, change, node.name);
     assign.soon();
   });
   store.follow('IPPool', (change) => bindings.onPool(change));
@@ -240,14 +239,4 @@ function known(segments: readonly Segment[], prefix: Prefix): boolean {
 function shortageOf(network: NodeNetwork | undefined): string | undefined {
   const condition = network?.status?.conditions?.find(({ type }) => type === SHORTAGE);
   return condition?.status === 'True' ? condition.message : undefined;
-}
-
-function latest(
-  known: NodeNetwork | undefined,
-  change: Exclude<Change<NodeNetwork>, { type: 'interrupted' }>,
-  name: string,
-): NodeNetwork | undefined {
-  if (change.type === 'replaced') return change.objects.find(({ metadata }) => metadata.name === name);
-  if (change.object.metadata.name !== name) return known;
-  return change.type === 'applied' ? change.object : undefined;
 }

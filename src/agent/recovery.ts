@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 
 export interface RecoveryOptions {
   readonly ipam: Ipam;
-  readonly records: RecordStore;
+  readonly records: Pick<RecordStore, 'list' | 'remove'>;
   readonly released: Pick<Released, 'drain'>;
   /** The boot id of the machine. */
   readonly boot: string;

@@ -1,6 +1,7 @@
 import { parseIP } from '../address/ip.ts';
 import { parsePrefix } from '../address/prefix.ts';
 import type { Segment } from '../ipam/segment.ts';
+import type { Change } from '../store/follow.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { AgentConfig } from './config.ts';
 
@@ -21,4 +22,15 @@ export function segmentsOf(
     generation,
     pool,
   }));
+}
+
+/** The node's own object after a change, given what it was before. */
+export function ownNetwork(
+  known: NodeNetwork | undefined,
+  change: Exclude<Change<NodeNetwork>, { type: 'interrupted' }>,
+  name: string,
+): NodeNetwork | undefined {
+  if (change.type === 'replaced') return change.objects.find(({ metadata }) => metadata.name === name);
+  if (change.object.metadata.name !== name) return known;
+  return change.type === 'applied' ? change.object : undefined;
 }

@@ -62,7 +62,12 @@ export class Election {
     const lease = await this.#read();
     if (lease?.spec?.holderIdentity !== this.#options.identity) return;
     const { holderIdentity: _, ...spec } = lease.spec;
-    await this.#options.store.update({ ...lease, spec });
+    try {
+      await this.#options.store.update({ ...lease, spec });
+    } catch (error) {
+      // Somebody else has it already.
+      if (!isStoreError(error, 'Conflict', 'NotFound')) throw error;
+    }
   }
 
   async #read(): Promise<Lease | undefined> {

@@ -206,11 +206,18 @@ test('a block that came into use while it was asked back stays', () => {
   assert.deepEqual(held(given), { a: ['10.0.0.0/28 active 1', '10.0.0.16/28 active 5'] });
 });
 
-test('a node that is gone gives its segments back after they cooled', () => {
+test('a node that is gone gives its segments back after they were seen to cool', () => {
   const gone = node('a', { present: false, segments: [segment('10.0.0.0/28')] });
-  const cooling = plan(world([pool()], [gone])).assignments[0]?.segments;
-  assert.equal(cooling?.[0]?.state, 'cooling');
-  const later = plan(world([pool()], [{ ...gone, segments: cooling ?? [] }, node('b')], { now: 1_060_000 }));
+  const [asked] = plan(world([pool()], [gone])).assignments[0]?.segments ?? [];
+  assert.deepEqual([asked?.state, asked?.until], ['cooling', 1_060_000]);
+  const nodes = [node('a', { ...gone, segments: asked ? [asked] : [] }), node('b')];
+  // The write that began it took so long to arrive that its time is over when it is first seen.
+  const seen = plan(world([pool()], nodes, { now: 1_061_000 }));
+  assert.deepEqual(
+    seen.assignments.map((each) => each.node),
+    ['b'],
+  );
+  const later = plan(world([pool()], nodes, { now: 1_121_000 }), seen.idle);
   assert.deepEqual(
     later.assignments.map((each) => [each.node, each.segments.length]),
     [
@@ -218,6 +225,40 @@ test('a node that is gone gives its segments back after they cooled', () => {
       ['b', 1],
     ],
   );
+});
+
+test('a node that was deleted and made anew while its pods ran on keeps their segment', () => {
+  const cooling = segment('10.0.0.0/28', { state: 'cooling', generation: 4, until: 900_000 });
+  const states = (reports: SegmentReport[]) => held(world([], [node('a', { segments: [cooling], reports })]));
+  assert.deepEqual(states([]), {}, 'nobody knows yet');
+  assert.deepEqual(
+    states([report(cooling, { generation: 3, used: 0 })]),
+    {},
+    'nobody has answered this state',
+  );
+  assert.deepEqual(states([report(cooling, { used: 2 })]), { a: ['10.0.0.0/28 active 5'] });
+  assert.deepEqual(states([report(cooling)]), { a: [] });
+});
+
+test('a pool without cool-down gives the agent of a deleted node time to object all the same', () => {
+  const gone = node('a', { present: false, segments: [segment('10.0.0.0/28')] });
+  const given = world([pool({ cooldownSeconds: 0 })], [gone]);
+  const [cooling] = plan(given).assignments[0]?.segments ?? [];
+  assert.equal(cooling?.until, given.now + 60_000);
+  const later = node('a', { ...gone, segments: cooling ? [cooling] : [] });
+  assert.deepEqual(held({ ...given, nodes: [later], now: given.now + 59_000 }), {});
+});
+
+test('an agent that answers for a node that is gone is asked again before its segment is free', () => {
+  const cooling = segment('10.0.0.0/28', { state: 'cooling', generation: 4, until: 900_000 });
+  const gone = node('a', { present: false, segments: [cooling], reports: [report(cooling, { used: 2 })] });
+  const before = plan(world([pool()], [gone], { now: 900_000 })).idle;
+  const [asked] = plan(world([pool()], [gone]), before).assignments[0]?.segments ?? [];
+  assert.deepEqual([asked?.state, asked?.generation, asked?.until], ['cooling', 5, 1_060_000]);
+  const silent = world([pool()], [node('a', { ...gone, segments: asked ? [asked] : [] })]);
+  const seen = plan(silent);
+  assert.deepEqual(seen.assignments, []);
+  assert.deepEqual(plan({ ...silent, now: 1_060_000 }, seen.idle).assignments[0]?.segments, []);
 });
 
 test('ranges held twice are reported and left alone', () => {

@@ -17,7 +17,8 @@ import type { Idle, Plan, Shortage, World } from './world.ts';
  */
 export function plan(world: World, idle: Idle = new Map()): Plan {
   const clashes = findClashes(world.nodes);
-  const drafts = world.nodes.map((node) => new Draft(node, advance(node, world, clashes.segments)));
+  const seen = { before: idle, now: new Map<string, number>() };
+  const drafts = world.nodes.map((node) => new Draft(node, advance(node, world, clashes.segments, seen)));
   const free = new Map<string, FreeBlocks>();
   const blocksOf = (pool: Pool): FreeBlocks => {
     const known =
@@ -28,13 +29,12 @@ export function plan(world: World, idle: Idle = new Map()): Plan {
   const shortages: Shortage[] = [];
   const living = drafts.filter(({ node }) => node.present).sort(byNeed);
   for (const draft of living) shortages.push(...growth(draft, world, blocksOf));
-  const idleNow = new Map<string, number>();
-  for (const draft of living) surplus(draft, world, idle, idleNow);
+  for (const draft of living) surplus(draft, world, seen);
   return {
     assignments: drafts.flatMap((draft) => draft.assignment() ?? []),
     shortages,
     conflicts: clashes.conflicts,
-    idle: idleNow,
+    idle: seen.now,
   };
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
+import { type Clock, systemClock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { EventRecorder } from '../store/events.ts';
@@ -19,6 +20,7 @@ export interface OperatorOptions {
   /** A round at least this often, in milliseconds: segments cool down and idle without anybody writing. */
   readonly interval?: number;
   readonly onRound?: (report: RoundReport) => void;
+  readonly clock?: Clock;
 }
 
 const LEASE_DURATION = 15_000;
@@ -30,30 +32,37 @@ const FOLLOWED: readonly Kind[] = ['IPPool', 'IPAMConfiguration', 'Node', 'NodeN
 
 /** Runs until `signal` aborts: campaigns, and while it leads plans a round after every change. */
 export async function runOperator(options: OperatorOptions, signal: AbortSignal): Promise<void> {
-  const { store, log, leaseDuration = LEASE_DURATION, interval = INTERVAL, onRound } = options;
+  const {
+    store,
+    log,
+    leaseDuration = LEASE_DURATION,
+    interval = INTERVAL,
+    onRound,
+    clock = systemClock,
+  } = options;
   // Every follower and every pause listens to it.
   setMaxListeners(4 * FOLLOWED.length + 8, signal);
   const election = new Election({
     store,
     identity: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
     duration: leaseDuration,
-    monotonic: () => performance.now(),
-    wallTime: () => new Date(),
+    monotonic: clock.monotonic,
+    wallTime: () => new Date(clock.wall()),
   });
-  const events = new EventRecorder({ store, component: 'tombolo-operator', now: Date.now, log });
-  const operator = new Operator(store, Date.now, log, events);
+  const events = new EventRecorder({ store, component: 'tombolo-operator', now: clock.wall, log });
+  const operator = new Operator(store, clock.wall, log, events);
   const claims = new ClaimKeeper({
     store,
-    now: Date.now,
+    now: clock.wall,
     log: log.part('claims'),
     tell: ({ kind, metadata }, happening) => events.record({ kind, ...metadata }, happening),
   });
-  const changed = new Alarm();
-  for (const kind of FOLLOWED) void follow(store, kind, () => changed.ring(), signal);
-  void campaign(election, leaseDuration / 3, changed, log, signal);
+  const changed = new Alarm(clock);
+  for (const kind of FOLLOWED) void follow(store, kind, () => changed.ring(), signal, clock.pause);
+  const campaigning = campaign(election, leaseDuration / 3, changed, { log, clock }, signal);
   while (!signal.aborted) {
     await changed.wait(interval, signal);
-    await pause(GATHERING, signal);
+    await clock.pause(GATHERING, signal);
     changed.clear();
     if (!election.leads || signal.aborted) continue;
     try {
@@ -67,7 +76,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
       log.error('a round of planning failed; it is tried again', { error: messageOf(error) });
     }
   }
-  await events.settled();
+  await Promise.all([events.settled(), campaigning]);
   await election.resign();
 }
 
@@ -75,7 +84,7 @@ async function campaign(
   election: Election,
   every: number,
   won: Alarm,
-  log: Log,
+  { log, clock }: { log: Log; clock: Clock },
   signal: AbortSignal,
 ): Promise<void> {
   let led = false;
@@ -88,14 +97,19 @@ async function campaign(
     } catch (error) {
       log.warning('the lease cannot be renewed', { error: messageOf(error) });
     }
-    await pause(every, signal);
+    await clock.pause(every, signal);
   }
 }
 
 /** Something to wait for that may have happened already. */
 class Alarm {
+  readonly #clock: Clock;
   #rung = false;
   #wake: (() => void) | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   ring(): void {
     this.#rung = true;
@@ -114,22 +128,9 @@ class Alarm {
       new Promise<void>((resolve) => {
         this.#wake = resolve;
       }),
-      pause(ms, AbortSignal.any([signal, stopped.signal])),
+      this.#clock.pause(ms, AbortSignal.any([signal, stopped.signal])),
     ]);
     this.#wake = undefined;
     stopped.abort();
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-  });
 }

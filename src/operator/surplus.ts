@@ -1,8 +1,8 @@
 import { formatPrefix } from '../address/prefix.ts';
 import type { Draft } from './draft.ts';
 import { blockAddresses, type Pool } from './pool.ts';
-import { reportOf } from './transition.ts';
-import type { Idle, Segment, World } from './world.ts';
+import { reportOf, type Seen } from './transition.ts';
+import { keyOf, type Segment, type World } from './world.ts';
 
 /** A block must be superfluous at two observations this far apart, in milliseconds, before it is asked back. */
 export const OBSERVATION_GAP = 60_000;
@@ -11,18 +11,17 @@ export const OBSERVATION_GAP = 60_000;
  * Asks back what a node holds without need: one wholly empty block at a time, the newest first, never the last one of its
  * pool, unless that is disabled, and never the one with the node's own address.
  *
- * @param before Since when blocks have been superfluous, as of the last plan.
- * @param now Filled with the same for this plan.
+ * @param seen Remembers since when blocks have been superfluous.
  */
-export function surplus(draft: Draft, world: World, before: Idle, now: Map<string, number>): void {
+export function surplus(draft: Draft, world: World, seen: Seen): void {
   if (draft.segments.some(({ state }) => state === 'releasing') || draft.node.requests.length > 0) return;
   for (const pool of world.pools) {
     const candidate = superfluous(draft, pool);
     if (candidate === undefined) continue;
-    const key = `${draft.node.name} ${formatPrefix(candidate.cidr)} ${candidate.generation}`;
-    const since = before.get(key) ?? world.now;
+    const key = keyOf(draft.node.name, candidate);
+    const since = seen.before.get(key) ?? world.now;
     if (world.now - since < OBSERVATION_GAP) {
-      now.set(key, since);
+      seen.now.set(key, since);
       continue;
     }
     draft.change(

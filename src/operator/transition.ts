@@ -1,8 +1,10 @@
 import { formatPrefix, samePrefix } from '../address/prefix.ts';
-import type { NodeView, Segment, SegmentReport, World } from './world.ts';
+import { type Idle, keyOf, type NodeView, type Segment, type SegmentReport, type World } from './world.ts';
 
 /** How long a freed segment rests where its pool says nothing, or is gone. */
 const DEFAULT_COOLDOWN_SECONDS = 60;
+/** So long the agent of a node that is gone has at least to say that its pods are not. */
+const OBJECTION_SECONDS = 60;
 
 /** What the agent says of this very state of the segment, or undefined where it has not answered it yet. */
 export function reportOf(node: NodeView, segment: Segment): SegmentReport | undefined {
@@ -15,19 +17,28 @@ export function reportOf(node: NodeView, segment: Segment): SegmentReport | unde
  * Moves a node's segments along their way as far as the agent's answers and the clock allow.
  *
  * @param clashing Segments that share an address with another one: a claim among them is given up.
+ * @param seen Remembers since when segments of nodes that are gone have been seen to cool.
  */
 export function advance(
   node: NodeView,
   world: World,
   clashing: ReadonlySet<Segment>,
+  seen: Seen,
 ): { segments: Segment[]; reasons: string[] } {
   const reasons: string[] = [];
   const segments = node.segments.flatMap((segment): Segment[] => {
-    const step = segment.state === 'claimed' ? settle(segment, node, clashing) : stepOf(node, segment, world);
+    const step =
+      segment.state === 'claimed' ? settle(segment, node, clashing) : stepOf(node, segment, world, seen);
     if (step.reason !== undefined) reasons.push(step.reason);
     return step.segment ? [step.segment] : [];
   });
   return { segments, reasons };
+}
+
+/** What earlier plans have noted, and what this one notes. */
+export interface Seen {
+  readonly before: Idle;
+  readonly now: Map<string, number>;
 }
 
 interface Step {
@@ -46,52 +57,75 @@ function settle(segment: Segment, node: NodeView, clashing: ReadonlySet<Segment>
   };
 }
 
-function stepOf(node: NodeView, segment: Segment, world: World): Step {
-  if (segment.state === 'cooling') return rest(segment, world);
+function stepOf(node: NodeView, segment: Segment, world: World, seen: Seen): Step {
+  if (segment.state === 'cooling') return rest(segment, node, world, seen);
   if (!node.present) return collect(node, segment, world);
   if (segment.state !== 'releasing') return { segment };
   const report = reportOf(node, segment);
   if (report?.drained) {
     return {
-      segment: cooled(segment, world),
+      segment: cooled(segment, node, world),
       reason: `${formatPrefix(segment.cidr)} is drained and cools down`,
     };
   }
   if (report !== undefined && report.used > 0) {
-    const { until: _, ...kept } = segment;
-    return {
-      segment: { ...kept, state: 'active', generation: segment.generation + 1 },
-      reason: `${formatPrefix(segment.cidr)} stays: ${report.used} of its addresses came into use meanwhile`,
-    };
+    return resume(segment, `${report.used} of its addresses came into use meanwhile`);
   }
   return { segment };
+}
+
+/** The write that began the cool-down may have been long on its way: what counts is since when this operator sees it. */
+function seenFor(ms: number, segment: Segment, node: NodeView, { now }: World, seen: Seen): boolean {
+  const key = keyOf(node.name, segment);
+  const since = seen.before.get(key) ?? now;
+  seen.now.set(key, since);
+  return now - since >= ms;
+}
+
+function resume({ until: _, ...segment }: Segment, why: string): Step {
+  return {
+    segment: { ...segment, state: 'active', generation: segment.generation + 1 },
+    reason: `${formatPrefix(segment.cidr)} stays: ${why}`,
+  };
 }
 
 /** The node is gone for good, and with it its pods: nobody is left to drain the segment, so it only cools down. */
 function collect(node: NodeView, segment: Segment, world: World): Step {
   return {
-    segment: cooled(segment, world),
+    segment: cooled(segment, node, world),
     reason: `${formatPrefix(segment.cidr)} cools down: node ${node.name} is gone`,
   };
 }
 
-function rest(segment: Segment, world: World): Step {
+/**
+ * Time alone frees the segments of a node that is gone; those of one that is there need its agent's answer as well, for its
+ * object may have been deleted and made anew while its pods ran on. An agent that still has pods where no node is left is
+ * asked anew each time: the dead do not answer a new generation.
+ */
+function rest(segment: Segment, node: NodeView, world: World, seen: Seen): Step {
+  const report = reportOf(node, segment);
+  const inUse = `${report?.used} of its addresses are in use, and node ${node.name} was not gone for good`;
+  if (node.present && report === undefined) return { segment };
+  if (node.present && report && report.used > 0) return resume(segment, inUse);
+  if (!node.present && !seenFor(restMs(segment, node, world), segment, node, world, seen)) return { segment };
   // A wall clock that jumped back must not keep a segment for ever: nobody waits longer than the cool-down.
-  const latest = world.now + cooldownMs(segment, world);
-  const until = Math.min(segment.until ?? 0, latest);
-  return until <= world.now ? { reason: `${formatPrefix(segment.cidr)} is free again` } : { segment };
+  const latest = world.now + restMs(segment, node, world);
+  if (Math.min(segment.until ?? 0, latest) > world.now) return { segment };
+  const range = formatPrefix(segment.cidr);
+  if (!report || report.used === 0) return { reason: `${range} is free again` };
+  return { segment: cooled(segment, node, world), reason: `${range} cools down once more: ${inUse}` };
 }
 
-function cooled(segment: Segment, world: World): Segment {
+function cooled(segment: Segment, node: NodeView, world: World): Segment {
   return {
     ...segment,
     state: 'cooling',
     generation: segment.generation + 1,
-    until: world.now + cooldownMs(segment, world),
+    until: world.now + restMs(segment, node, world),
   };
 }
 
-function cooldownMs(segment: Segment, world: World): number {
-  const pool = world.pools.find(({ name }) => name === segment.pool);
-  return (pool?.cooldownSeconds ?? DEFAULT_COOLDOWN_SECONDS) * 1000;
+function restMs({ pool }: Segment, { present }: NodeView, { pools }: World): number {
+  const seconds = pools.find(({ name }) => name === pool)?.cooldownSeconds ?? DEFAULT_COOLDOWN_SECONDS;
+  return 1000 * (present ? seconds : Math.max(seconds, OBJECTION_SECONDS));
 }

@@ -1,4 +1,4 @@
-import type { Prefix } from '../address/prefix.ts';
+import { formatPrefix, type Prefix } from '../address/prefix.ts';
 import type { Labels } from '../selector/selector.ts';
 import type { Pool } from './pool.ts';
 
@@ -87,5 +87,9 @@ export interface Plan {
   readonly idle: Idle;
 }
 
-/** Since when a segment has been seen to be superfluous, by `node cidr generation`. */
+/** Since when a segment has been seen to be superfluous, or to cool on a node that is gone, by {@link keyOf}. */
 export type Idle = ReadonlyMap<string, number>;
+
+export function keyOf(node: string, { cidr, generation }: Segment): string {
+  return `${node} ${formatPrefix(cidr)} ${generation}`;
+}

@@ -1,3 +1,4 @@
+import { systemClock } from '../clock.ts';
 import type { Kind, ObjectOf } from './kinds/registry.ts';
 import type { Store } from './store.ts';
 
@@ -23,7 +24,7 @@ export async function follow<K extends Kind>(
   kind: K,
   handle: (change: Change<ObjectOf<K>>) => void,
   signal: AbortSignal,
-  pause: (ms: number, signal: AbortSignal) => Promise<void> = sleep,
+  pause: (ms: number, signal: AbortSignal) => Promise<void> = systemClock.pause,
 ): Promise<void> {
   let retry = FIRST_RETRY_MS;
   while (!signal.aborted) {
@@ -62,16 +63,4 @@ async function watchOn<K extends Kind>(
     }
     await pause(FIRST_RETRY_MS, signal);
   }
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-  });
 }

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { before, mock, test } from 'node:test';
+import fc from 'fast-check';
+import type { Cut } from '../../ipam/memoryFiles.rig.ts';
+import type { IPPool } from '../../store/kinds/ipPool.ts';
+import { Cluster } from './cluster.rig.ts';
+import { FAULTS, type Fault } from './gatedStore.rig.ts';
+
+/** `TOMBOLO_MODEL_RUNS=5000 node --import tsx --test src/operator/model/model.test.ts` looks further. */
+const RUNS = Number(process.env.TOMBOLO_MODEL_RUNS ?? 120);
+
+const NODES = ['a', 'b', 'c'];
+
+type Step =
+  | { do: 'operate'; which: 0 | 1; calls: number; fault: Fault; order: number }
+  | { do: 'restart operator'; which: 0 | 1 }
+  | { do: 'join' | 'start' | 'kill' | 'burn' | 'switch off' | 'forget' | 'late writes land'; node: string }
+  | { do: 'add' | 'remove' | 'hear'; node: string; count: number }
+  | { do: 'tell'; node: string; fault: Fault }
+  | { do: 'serve'; node: string; which: 0 | 1; fault: Fault }
+  | { do: 'crash soon' | 'disk fails'; node: string; writes: number }
+  | { do: 'crash at start'; node: string; writes: number }
+  | { do: 'reboot'; node: string; cut: Cut }
+  | { do: 'wait' | 'set the clock'; seconds: number }
+  | { do: 'pool'; spec: Partial<IPPool['spec']> | 'deleted' };
+
+async function perform(cluster: Cluster, step: Step): Promise<void> {
+  if (!('node' in step)) return performOnCluster(cluster, step);
+  const machine = cluster.machine(step.node);
+  if (!['kill', 'reboot', 'burn', 'switch off', 'crash soon'].includes(step.do)) await machine.settle();
+  switch (step.do) {
+    case 'join':
+      return cluster.join(step.node);
+    case 'start':
+      return machine.start();
+    case 'kill':
+      return machine.kill();
+    case 'burn':
+      return cluster.burn(step.node);
+    case 'switch off':
+      return cluster.switchOff(step.node);
+    case 'forget':
+      return cluster.forget(step.node);
+    case 'late writes land':
+      return machine.landLate();
+    case 'add':
+      return machine.add(step.count);
+    case 'remove':
+      return machine.remove(step.count);
+    case 'hear':
+      return machine.hear(step.count);
+    case 'tell':
+      return machine.tell(step.fault);
+    case 'serve':
+      return cluster.serve(step.node, step.which, step.fault);
+    case 'crash soon':
+      return machine.disk.crashAfter(step.writes);
+    case 'crash at start':
+      machine.kill();
+      return machine.start(step.writes);
+    case 'disk fails':
+      return machine.disk.fail(step.writes);
+    case 'reboot':
+      machine.reboot(step.cut);
+      return machine.start();
+  }
+}
+
+async function performOnCluster(cluster: Cluster, step: Exclude<Step, { node: string }>): Promise<void> {
+  switch (step.do) {
+    case 'operate':
+      return cluster.operate(step.which, step.calls, step.fault, step.order);
+    case 'restart operator':
+      cluster.operators[step.which].kill();
+      return cluster.operators[step.which].start();
+    case 'wait':
+      return cluster.wait(step.seconds * 1000);
+    case 'set the clock':
+      return cluster.clock.jump(step.seconds * 1000);
+    case 'pool':
+      return cluster.change(step.spec);
+  }
+}
+
+const node = fc.constantFrom(...NODES);
+const few = fc.integer({ min: 1, max: 6 });
+const which = fc.constantFrom(0 as const, 1 as const);
+const fault = fc.oneof(
+  { weight: 4, arbitrary: fc.constant<Fault>('none') },
+  { weight: 1, arbitrary: fc.constantFrom(...FAULTS) },
+);
+const as = <T extends string>(what: T) => fc.constant(what);
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      do: as('operate'),
+      which,
+      calls: fc.integer({ min: 1, max: 24 }),
+      fault,
+      order: fc.nat(7),
+    }),
+  },
+  { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('hear' as const), node, count: few }) },
+  { weight: 6, arbitrary: fc.record({ do: as('tell'), node, fault }) },
+  { weight: 6, arbitrary: fc.record({ do: as('serve'), node, which, fault }) },
+  { weight: 6, arbitrary: fc.record({ do: as('add'), node, count: few }) },
+  { weight: 4, arbitrary: fc.record({ do: as('remove'), node, count: few }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom('join' as const, 'start' as const), node }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom('crash soon' as const, 'crash at start' as const, 'disk fails' as const),
+      node,
+      writes: fc.nat(3),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constantFrom(
+        'kill' as const,
+        'burn' as const,
+        'switch off' as const,
+        'forget' as const,
+        'late writes land' as const,
+      ),
+      node,
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: as('reboot'),
+      node,
+      cut: fc.constantFrom<Cut>('nothing', 'half', 'all', 'hole'),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: as('restart operator'), which }) },
+  { weight: 2, arbitrary: fc.record({ do: as('wait'), seconds: fc.constantFrom(2, 6, 31, 61) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: as('set the clock'), seconds: fc.constantFrom(-3600, -20, 20) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: as('pool'),
+      spec: fc.constantFrom(
+        {},
+        { disabled: true },
+        { expansion: { low: 3, high: 8 } },
+        { cooldownSeconds: 0 },
+        'deleted' as const,
+      ),
+    }),
+  },
+);
+
+async function run(steps: readonly Step[], then: (cluster: Cluster) => Promise<void>): Promise<void> {
+  const cluster = new Cluster(NODES);
+  try {
+    await cluster.start();
+    for (const name of NODES.slice(1)) await cluster.join(name);
+    await cluster.heal(10);
+    for (const each of steps) {
+      await perform(cluster, each);
+      await cluster.check();
+    }
+    await then(cluster);
+  } finally {
+    cluster.stop();
+  }
+}
+
+/** Faults end, and nothing that they did lasts. */
+async function recovers(cluster: Cluster): Promise<void> {
+  await perform(cluster, { do: 'pool', spec: {} });
+  for (const name of NODES) await cluster.join(name);
+  await cluster.heal(40);
+  for (const machine of cluster.machines.values()) {
+    const before = machine.pods.size;
+    await machine.add(1);
+    await machine.settle();
+    assert.equal(machine.pods.size, before + 1, `a pod on ${machine.name}, with every fault over`);
+  }
+  for (const machine of cluster.machines.values()) await machine.remove(Number.POSITIVE_INFINITY);
+  await cluster.heal(600);
+  const left = await cluster.segments();
+  assert.deepEqual(
+    left,
+    NODES.map((name) => ({ node: name, state: 'active' })),
+    'without pods each node keeps one segment',
+  );
+}
+
+before(() => {
+  mock.method(Math, 'random', () => 0.5);
+});
+
+test('agents and operators that crash, stall and lose answers never give an address two live owners', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 120, size: 'max' }), (steps) =>
+      run(steps, async () => {}),
+    ),
+    { numRuns: RUNS, includeErrorInReport: true },
+  );
+});
+
+test('once the faults are over every node has addresses again, and gives back what it does not need', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 80, size: 'max' }), (steps) =>
+      run(steps, recovers),
+    ),
+    { numRuns: Math.ceil(RUNS / 10), includeErrorInReport: true },
+  );
+});

@@ -1,0 +1,115 @@
+import { randomUUID } from 'node:crypto';
+import { EventLog } from './directory/eventLog.ts';
+import { describe, type Kind, type ObjectOf, parseObject } from './kinds/registry.ts';
+import {
+  type Key,
+  keyOf,
+  keyText,
+  type ObjectList,
+  type Preconditions,
+  type Store,
+  StoreError,
+  type StoreReason,
+} from './store.ts';
+
+/** A store in memory for models: every call has taken effect before its promise is returned. */
+export class MemoryStore implements Store {
+  readonly location = 'memory';
+  readonly #kinds = new Map<Kind, Shelf>();
+  #version = 0;
+
+  async list<K extends Kind>(kind: K, { namespace }: { namespace?: string } = {}) {
+    const { objects, log } = this.#shelf(kind);
+    const items = [...objects.values()]
+      .filter(({ metadata }) => namespace === undefined || metadata.namespace === namespace)
+      .sort((a, b) => (keyText(keyOf(a)) < keyText(keyOf(b)) ? -1 : 1)) as ObjectOf<K>[];
+    return { items, resourceVersion: log.version } satisfies ObjectList<ObjectOf<K>>;
+  }
+
+  watch<K extends Kind>(kind: K, resourceVersion: string, signal: AbortSignal) {
+    return (this.#shelf(kind).log as unknown as EventLog<ObjectOf<K>>).after(resourceVersion, signal);
+  }
+
+  async get<K extends Kind>(kind: K, key: Key): Promise<ObjectOf<K>> {
+    return this.#stored('get', kind, key) as ObjectOf<K>;
+  }
+
+  async create<T extends ObjectOf<Kind>>(object: T): Promise<T> {
+    const { objects } = this.#shelf(object.kind as Kind);
+    if (objects.has(keyText(keyOf(object)))) refuse('AlreadyExists', `create ${describe(object)}`);
+    const given = { uid: randomUUID(), creationTimestamp: new Date(0).toISOString() };
+    return this.#put({ ...object, metadata: { ...object.metadata, ...given } }, 'added');
+  }
+
+  async update<T extends ObjectOf<Kind>>(object: T): Promise<T> {
+    const { uid, creationTimestamp } = this.#expect(object).metadata;
+    const given = { ...(uid && { uid }), ...(creationTimestamp && { creationTimestamp }) };
+    return this.#put({ ...object, metadata: { ...object.metadata, ...given } }, 'modified');
+  }
+
+  async updateStatus<T extends ObjectOf<Kind>>(object: T): Promise<T> {
+    const { status } = object as { status?: unknown };
+    return this.#put({ ...(this.#expect(object) as T), status }, 'modified');
+  }
+
+  async delete(kind: Kind, key: Key, { uid, resourceVersion }: Preconditions = {}): Promise<void> {
+    const { objects, log } = this.#shelf(kind);
+    const object = this.#stored('delete', kind, key);
+    const { metadata } = object;
+    if ((uid ?? metadata.uid) !== metadata.uid) refuse('Conflict', `delete ${describe(object)}`);
+    if ((resourceVersion ?? metadata.resourceVersion) !== metadata.resourceVersion) {
+      refuse('Conflict', `delete ${describe(object)}`);
+    }
+    objects.delete(keyText(key));
+    log.append({ type: 'deleted', object });
+  }
+
+  problems(): string[] {
+    return [];
+  }
+
+  async close(): Promise<void> {}
+
+  #expect(object: ObjectOf<Kind>): ObjectOf<Kind> {
+    const stored = this.#stored('update', object.kind as Kind, keyOf(object));
+    if (object.metadata.resourceVersion === undefined) refuse('Invalid', `update ${describe(object)}`);
+    if (object.metadata.resourceVersion !== stored.metadata.resourceVersion) {
+      refuse('Conflict', `update ${describe(object)}`);
+    }
+    return stored;
+  }
+
+  #put<T extends ObjectOf<Kind>>(object: T, type: 'added' | 'modified'): T {
+    const next = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    try {
+      parseObject(next);
+    } catch (error) {
+      throw new StoreError('Invalid', String(error), { cause: error });
+    }
+    const { objects, log } = this.#shelf(object.kind as Kind);
+    objects.set(keyText(keyOf(next)), next);
+    log.append({ type, object: next });
+    return next;
+  }
+
+  #stored(verb: string, kind: Kind, key: Key): ObjectOf<Kind> {
+    return (
+      this.#shelf(kind).objects.get(keyText(key)) ?? refuse('NotFound', `${verb} ${kind} ${keyText(key)}`)
+    );
+  }
+
+  #shelf(kind: Kind): Shelf {
+    const shelf = this.#kinds.get(kind) ?? { objects: new Map(), log: new EventLog() };
+    this.#kinds.set(kind, shelf);
+    return shelf;
+  }
+}
+
+interface Shelf {
+  readonly objects: Map<string, ObjectOf<Kind>>;
+  readonly log: EventLog<ObjectOf<Kind>>;
+}
+
+function refuse(reason: StoreReason, what: string): never {
+  throw new StoreError(reason, `Cannot ${what}: ${reason}`);
+}
