@@ -227,6 +227,15 @@ test('a node that is gone gives its segments back after they were seen to cool',
   );
 });
 
+test('a clock that was set back lets segments cool once more, not for as long as it was wrong', () => {
+  const cooling = segment('10.0.0.0/28', { state: 'cooling', generation: 2, until: 9_000_000 });
+  const given = world([pool()], [node('a', { present: false, segments: [cooling] })]);
+  const before = plan({ ...given, now: 8_900_000 }).idle;
+  const { idle, assignments } = plan(given, before);
+  assert.deepEqual(assignments, []);
+  assert.deepEqual(plan({ ...given, now: given.now + 60_000 }, idle).assignments[0]?.segments, []);
+});
+
 test('a node that was deleted and made anew while its pods ran on keeps their segment', () => {
   const cooling = segment('10.0.0.0/28', { state: 'cooling', generation: 4, until: 900_000 });
   const states = (reports: SegmentReport[]) => held(world([], [node('a', { segments: [cooling], reports })]));

@@ -1,7 +1,7 @@
 import { formatPrefix } from '../address/prefix.ts';
 import type { Draft } from './draft.ts';
 import { blockAddresses, type Pool } from './pool.ts';
-import { reportOf, type Seen } from './transition.ts';
+import { reportOf, type Seen, since } from './transition.ts';
 import { keyOf, type Segment, type World } from './world.ts';
 
 /** A block must be superfluous at two observations this far apart, in milliseconds, before it is asked back. */
@@ -19,11 +19,7 @@ export function surplus(draft: Draft, world: World, seen: Seen): void {
     const candidate = superfluous(draft, pool);
     if (candidate === undefined) continue;
     const key = keyOf(draft.node.name, candidate);
-    const since = seen.before.get(key) ?? world.now;
-    if (world.now - since < OBSERVATION_GAP) {
-      seen.now.set(key, since);
-      continue;
-    }
+    if (world.now - since(key, world.now, seen) < OBSERVATION_GAP) continue;
     draft.change(
       candidate,
       { ...candidate, state: 'releasing', generation: candidate.generation + 1 },

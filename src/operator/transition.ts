@@ -41,6 +41,13 @@ export interface Seen {
   readonly now: Map<string, number>;
 }
 
+/** Notes that something is so, and says since when. A clock that was set back begins anew. */
+export function since(key: string, now: number, seen: Seen): number {
+  const first = Math.min(seen.before.get(key) ?? now, now);
+  seen.now.set(key, first);
+  return first;
+}
+
 interface Step {
   readonly segment?: Segment;
   readonly reason?: string;
@@ -74,12 +81,14 @@ function stepOf(node: NodeView, segment: Segment, world: World, seen: Seen): Ste
   return { segment };
 }
 
-/** The write that began the cool-down may have been long on its way: what counts is since when this operator sees it. */
-function seenFor(ms: number, segment: Segment, node: NodeView, { now }: World, seen: Seen): boolean {
-  const key = keyOf(node.name, segment);
-  const since = seen.before.get(key) ?? now;
-  seen.now.set(key, since);
-  return now - since >= ms;
+/**
+ * `until` may be an hour off, by a clock that was set since; then it counts since when this operator has seen the segment
+ * cool. Of a node that is gone only that counts: the write that began it may have been long on its way.
+ */
+function rested(segment: Segment, node: NodeView, world: World, seen: Seen): boolean {
+  const first = since(keyOf(node.name, segment), world.now, seen);
+  if (world.now - first >= restMs(segment, node, world)) return true;
+  return node.present && (segment.until ?? 0) <= world.now;
 }
 
 function resume({ until: _, ...segment }: Segment, why: string): Step {
@@ -107,10 +116,7 @@ function rest(segment: Segment, node: NodeView, world: World, seen: Seen): Step 
   const inUse = `${report?.used} of its addresses are in use, and node ${node.name} was not gone for good`;
   if (node.present && report === undefined) return { segment };
   if (node.present && report && report.used > 0) return resume(segment, inUse);
-  if (!node.present && !seenFor(restMs(segment, node, world), segment, node, world, seen)) return { segment };
-  // A wall clock that jumped back must not keep a segment for ever: nobody waits longer than the cool-down.
-  const latest = world.now + restMs(segment, node, world);
-  if (Math.min(segment.until ?? 0, latest) > world.now) return { segment };
+  if (!rested(segment, node, world, seen)) return { segment };
   const range = formatPrefix(segment.cidr);
   if (!report || report.used === 0) return { reason: `${range} is free again` };
   return { segment: cooled(segment, node, world), reason: `${range} cools down once more: ${inUse}` };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { formatIP, type IP } from '../../address/ip.ts';
 import { contains, formatPrefix } from '../../address/prefix.ts';
+import { emptiedSegments, routedSegments } from '../../agent/bgpNode.ts';
 import { networkStatus, publishStatus } from '../../agent/nodeObjects.ts';
 import { type RecoveryOptions, recover } from '../../agent/recovery.ts';
 import { ownNetwork, segmentsOf } from '../../agent/segments.ts';
@@ -124,7 +125,11 @@ export class Machine {
     if (!process) return;
     if (!process.telling) {
       process.telling = true;
-      const status = () => networkStatus({ ips: [] }, process.ipam.usage(), requestsOf(process), () => true);
+      const status = () => {
+        const usage = process.ipam.usage();
+        const gone = emptiedSegments({ usage });
+        return networkStatus({ ips: [] }, usage, requestsOf(process), (segment) => gone.includes(segment));
+      };
       publishStatus(this.#gate, this.name, status)
         .catch(() => {})
         .finally(() => {
@@ -213,7 +218,13 @@ export class Machine {
     for (const [id, addresses] of this.pods) {
       for (const address of addresses) assert.equal(holders.get(address), id, `${this.name} forgot ${id}`);
     }
-    for (const { segment, capacity, used, resting } of ipam.usage()) {
+    const usage = ipam.usage();
+    const announced = routedSegments({ usage, held: [...holders.keys()] });
+    for (const address of holders.keys()) {
+      const covered = announced.some((prefix) => contains(prefix, address));
+      assert.ok(covered, `${this.name} announces nothing that leads to ${formatIP(address)}`);
+    }
+    for (const { segment, capacity, used, resting } of usage) {
       const range = formatPrefix(segment.prefix);
       const held = [...holders.keys()].filter((address) => contains(segment.prefix, address)).length;
       assert.equal(used, held, `what ${range} says is used`);
