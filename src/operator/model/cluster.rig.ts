@@ -158,7 +158,10 @@ export class Cluster {
       if (!machine.ipam && machine.pods.size > 0) await machine.start();
       await machine.settle();
       await machine.hear(Number.POSITIVE_INFINITY);
-      while (machine.pods.size > 0 && (await this.#unheard(machine))) await machine.tell('none');
+      for (let attempt = 0; machine.pods.size > 0 && (await this.#unheard(machine)); attempt++) {
+        assert.ok(attempt < 5, `${machine.name} cannot say what it has`);
+        await machine.tell('none');
+      }
     }
   }
 

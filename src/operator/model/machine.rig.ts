@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { formatIP, type IP } from '../../address/ip.ts';
-import { contains, formatPrefix } from '../../address/prefix.ts';
+import { contains, formatPrefix, type Prefix } from '../../address/prefix.ts';
 import { emptiedSegments, routedSegments } from '../../agent/bgpNode.ts';
 import { networkStatus, publishStatus } from '../../agent/nodeObjects.ts';
 import { type RecoveryOptions, recover } from '../../agent/recovery.ts';
@@ -18,6 +18,8 @@ import { drain, type VirtualClock } from './virtualClock.rig.ts';
 
 /** So long an address rests, in milliseconds. */
 const COOLDOWN_MS = 5_000;
+
+const SELF = { ips: [], routing: 'underlay' } as const;
 
 /** An agent's process: the real IPAM, and what it has heard of the store. */
 interface Process {
@@ -44,6 +46,8 @@ export class Machine {
   readonly #records = new Map<string, { addresses: readonly IP[]; boot: number }>();
   /** Containers that are dead, and whose DEL has not been answered. */
   readonly #dead = new Set<string>();
+  /** Containers whose ADD has not been answered. */
+  readonly #asked = new Set<string>();
   #process: Process | undefined;
   #boot = 1;
   #containers = 0;
@@ -89,6 +93,9 @@ export class Machine {
     this.#process?.stop.abort();
     this.#process = undefined;
     this.disk.kill();
+    // The runtime gives up those that it got no answer for.
+    for (const id of this.#asked) this.#dead.add(id);
+    this.#asked.clear();
   }
 
   /** Power fails and comes back: no container is left. */
@@ -128,7 +135,9 @@ export class Machine {
       const status = () => {
         const usage = process.ipam.usage();
         const gone = emptiedSegments({ usage });
-        return networkStatus({ ips: [] }, usage, requestsOf(process), (segment) => gone.includes(segment));
+        const addresses = { usage, borrowed: process.ipam.borrowed() };
+        const isGone = (segment: Prefix) => gone.includes(segment);
+        return networkStatus(SELF, addresses, requestsOf(process), isGone);
       };
       publishStatus(this.#gate, this.name, status)
         .catch(() => {})
@@ -155,14 +164,17 @@ export class Machine {
     const boot = this.#boot;
     for (let n = 0; n < count; n++) {
       const id = `${this.name}${++this.#containers}`;
+      this.#asked.add(id);
       process.ipam.allocate({ owner: ownerOf(id), addresses: [] }).then(
         ({ addresses }) => {
           if (process !== this.#living || boot !== this.#boot) return;
+          this.#asked.delete(id);
           this.pods.set(id, addresses);
           this.#records.set(id, { addresses, boot });
           process.dry = 0;
         },
         (error: unknown) => {
+          this.#asked.delete(id);
           if (!(error instanceof Refusal)) this.#dead.add(id);
           else process.dry++;
         },
