@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { IP } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
 import { addressesOf } from '../bgp/config/clusterNode.ts';
 import { routerConfigFrom } from '../bgp/config/kinds.ts';
@@ -11,6 +12,7 @@ import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { inForce } from '../store/kinds/ipPool.ts';
 import type { Node } from '../store/kinds/node.ts';
+import { Lingering } from './bgpLinger.ts';
 import { bgpMetrics } from './bgpMetrics.ts';
 import { emptiedSegments, nodeViewOf, servesOutside } from './bgpNode.ts';
 import { followBgpObjects, isComplete } from './bgpObjects.ts';
@@ -71,6 +73,12 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
   });
   let news = () => {};
   let gateways = defaultGateways(netlink);
+  const lingering = new Lingering(
+    ({ kind, address }) => kind !== 'global' && kind !== 'node specific' && isNode(address),
+    () => performance.now(),
+  );
+  const isNode = (address: IP) => objects.nodes.all().some((one) => addressesOf(one).includes(address));
+  let later: NodeJS.Timeout | undefined;
   let known: RouterConfig | undefined;
   let noted: readonly string[] = [];
 
@@ -118,8 +126,11 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
       if (self !== undefined && addressesOf(self).length > 0) {
         const { router, problems } = translated(self);
         note(problems);
-        known = router;
-        speaker.configure(router);
+        const { config: extended, again } = lingering.extend(router);
+        known = extended;
+        speaker.configure(extended);
+        clearTimeout(later);
+        if (again !== undefined) later = setTimeout(() => configure.soon(), again);
         withdrawals.expect(emptiedSegments({ usage: ipam.usage() }));
       } else if (known && self === undefined) {
         // The node has left the cluster: peers are told to let go, by the name that they know it by.
@@ -165,6 +176,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
     async stop() {
       watch.close();
       withdrawals.stop();
+      clearTimeout(later);
       await configure.stop();
       await speaker.stop();
     },

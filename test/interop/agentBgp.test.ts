@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Explanation } from '../../src/bgp/rib/explain.ts';
 import type { SpeakerStatus } from '../../src/bgp/speaker/status.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { AgentNode, ClusterStore } from './agentNode.ts';
@@ -273,6 +274,47 @@ describe('agents under leaves', () => {
       store.edit('Node/a', { annotations: {} });
       await eventually('and told otherwise', () => communityOf('10.99.0.1') === '65001:7');
     });
+  });
+
+  test('a node becomes the reflector and ceases to be, and pods do not notice', async () => {
+    const [from, to] = [pod.a, pod.c];
+    assert.ok(from && to);
+    const ping = from.namespace.start('ping', ['-n', '-q', '-i', '0.05', '-w', '44', to.address], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let said = '';
+    ping.stdout?.on('data', (text) => {
+      said += String(text);
+    });
+    const sessions = async (node: AgentNode) => {
+      const { neighbours } = await node.json<SpeakerStatus>('/v1/bgp/neighbors');
+      return neighbours.map(({ name, state }) => (state === 'Established' ? name : `(${name})`)).join();
+    };
+    const established = (await a.neighbour('node b'))?.established;
+    const labels = { 'infra.tce.io/as': '65001' };
+    store.edit('Node/b', { labels: { ...labels, 'network.tombolo.dev/route-reflector': '1.0.0.1' } });
+    await eventually('a and c are clients of b', async () => (await sessions(a)) === 'leaf,node b', 25_000);
+    await eventually('c, too', async () => (await sessions(c)) === 'leaf,node b', 5_000);
+    assert.equal(await sessions(b), 'leaf,node a,node c');
+    const best = async () => {
+      const { paths } = await a.json<Explanation>('/v1/bgp/explain?prefix=10.77.3.0/24');
+      return paths.find(({ verdict }) => verdict === 'best');
+    };
+    const reflected = await best();
+    assert.equal(reflected?.peer, 'node b');
+    assert.equal(reflected.attributes.nextHop, '10.88.0.3');
+    assert.deepEqual(reflected.attributes.clusterList, ['1.0.0.1']);
+    assert.match(a.cli('status'), /10\.99\.0\.2 +\| route reflection +\| up/);
+    store.edit('Node/b', { labels });
+    await eventually('the mesh is back', async () => (await sessions(a)) === 'leaf,node b,node c', 20_000);
+    await once(ping, 'close');
+    assert.match(said, /(\d+) packets transmitted, \1 received, 0% packet loss/, said);
+    assert.equal(
+      (await a.neighbour('node b'))?.established,
+      established,
+      'the session with b was never reset',
+    );
+    assert.equal((await best())?.peer, 'node c');
   });
 
   test('a segment that is asked back is drained only when it is empty, and no router leads to it any more', async () => {

@@ -1,10 +1,15 @@
-import { type IP, type IPv4, parseIP, parseIPv4 } from '../../address/ip.ts';
+import { type IP, type IPv4, isIPv4, parseIP, parseIPv4 } from '../../address/ip.ts';
 import { internalIPs, type Node } from '../../store/kinds/node.ts';
 import type { RemoteAs } from './router.ts';
 
 /** Annotations of a Node as Calico has them. */
 const AS_ANNOTATION = 'projectcalico.org/ASNumber';
 const CLUSTER_ID_ANNOTATION = 'projectcalico.org/RouteReflectorClusterID';
+/**
+ * Ours: makes the node a reflector for the whole cluster, in the place of the mesh. The value is the identifier of its
+ * cluster of reflectors; anything else gives it one of its own.
+ */
+const REFLECTOR_LABEL = 'network.tombolo.dev/route-reflector';
 /** Labels of a Node as TKE has them: the leaf's AS and address. Without the address, the leaf is the default gateway. */
 const LEAF_AS_LABEL = 'infra.tce.io/as';
 const LEAF_ADDRESS_LABEL = 'infra.tce.io/switch-ip';
@@ -14,9 +19,30 @@ export function addressesOf(node: Node): IP[] {
   return internalIPs(node).map(parseIP);
 }
 
+/** The node's IPv4 address; on a node without one, bits of its IPv6 address: unique enough, and never 0. */
+export function routerIdOf(node: Node | undefined): IPv4 {
+  const addresses = node === undefined ? [] : addressesOf(node);
+  const ipv4 = addresses.find(isIPv4);
+  if (ipv4 !== undefined) return ipv4;
+  const [ipv6 = 1n] = addresses.filter((one) => !isIPv4(one)) as bigint[];
+  const folded = Number((ipv6 ^ (ipv6 >> 32n) ^ (ipv6 >> 64n) ^ (ipv6 >> 96n)) & 0xffffffffn);
+  return (folded === 0 ? 1 : folded) as IPv4;
+}
+
+/** Whether the node reflects for all others. */
+export function isReflector({ metadata }: Node): boolean {
+  const label = metadata.labels?.[REFLECTOR_LABEL];
+  return label !== undefined && label !== 'false';
+}
+
 /** The cluster of reflectors that the node belongs to; a node without one reflects nothing. */
-export function clusterIdOf({ metadata }: Node): IPv4 | undefined {
-  const written = metadata.annotations?.[CLUSTER_ID_ANNOTATION];
+export function clusterIdOf(node: Node): IPv4 | undefined {
+  const annotated = identifierFrom(node.metadata.annotations?.[CLUSTER_ID_ANNOTATION]);
+  if (annotated !== undefined || !isReflector(node)) return annotated;
+  return identifierFrom(node.metadata.labels?.[REFLECTOR_LABEL]) ?? routerIdOf(node);
+}
+
+function identifierFrom(written: string | undefined): IPv4 | undefined {
   try {
     return written === undefined || written === '' ? undefined : parseIPv4(written);
   } catch {

@@ -33,7 +33,7 @@ const COST: { readonly [K in keyof Required<NeighbourConfig>]: Change } = {
   password: 'rekey',
   ttlSecurity: 'reset',
   multihop: 'reset',
-  reflectorClient: 'reset',
+  reflectorClient: 'policy',
   policy: 'policy',
   prefixLimitAction: 'nothing',
 };

@@ -210,3 +210,36 @@ test('service ranges may leave, and advertised prefixes get their communities', 
   assert.deepEqual(config.originate[0]?.communities, [((65001 << 16) | 100) >>> 0, [65001, 1, 2]]);
   assert.equal(config.originate[1]?.communities, undefined);
 });
+
+test('a labelled node reflects for all the others, which peer with nobody else', () => {
+  const label = (value: string) => ({ labels: { 'network.tombolo.dev/route-reflector': value } });
+  const all = [...nodes, node('r1', '10.0.0.8', label('1.0.0.1')), node('r2', '10.0.0.9', label('true'))];
+  const of = (nodeName: string) => translate({ nodes: all, configurations: [], nodeName });
+  assert.deepEqual(addresses(of('a')), ['10.0.0.8', '10.0.0.9']);
+  assert.ok(of('a').config.neighbours.every(({ kind }) => kind === 'route reflection'));
+  const first = of('r1').config;
+  assert.deepEqual(addresses(of('r1')), ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.9']);
+  assert.deepEqual(
+    first.neighbours.map(({ reflectorClient }) => reflectorClient),
+    [true, true, true, false],
+  );
+  assert.equal(first.clusterId, parseIP('1.0.0.1'));
+  assert.equal(of('r2').config.clusterId, parseIP('10.0.0.9'), 'one of its own');
+  assert.equal(of('a').config.clusterId, undefined);
+});
+
+test('what a node has from one peer it tells another only where it reflects', () => {
+  const label = { labels: { 'network.tombolo.dev/route-reflector': 'true' } };
+  const all = [...nodes, node('rr', '10.0.0.9', label)];
+  const peers = [
+    peer('leaf', { peerIP: '10.0.1.1', asNumber: 65001 }),
+    peer('fabric', { peerIP: '10.0.1.2', asNumber: 65001, nextHopMode: 'Keep' }),
+  ];
+  const rejected = (nodeName: string) =>
+    translate({ nodes: all, peers, configurations: [], nodeName })
+      .config.neighbours.filter(({ name }) => name.startsWith('BGPPeer'))
+      .map(({ policy }) => policy.filters.flatMap(({ exportV4 = [] }) => exportV4))
+      .map((rules) => rules.map(({ peerType = 'all' }) => peerType));
+  assert.deepEqual(rejected('a'), [['all'], ['all']]);
+  assert.deepEqual(rejected('rr'), [['eBGP'], []]);
+});

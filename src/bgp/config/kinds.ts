@@ -1,4 +1,4 @@
-import { formatIP, type IP, type IPv4, isIPv4, parseIP } from '../../address/ip.ts';
+import { formatIP, type IP, isIPv4, parseIP } from '../../address/ip.ts';
 import { covers, type Prefix, parsePrefix } from '../../address/prefix.ts';
 import { messageOf } from '../../errors.ts';
 import { parseSelector, selects } from '../../selector/selector.ts';
@@ -9,8 +9,9 @@ import { parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
 import type { Node } from '../../store/kinds/node.ts';
 import { parseCommunity } from '../policy/community.ts';
 import type { Filter } from '../policy/filter.ts';
+import type { NextHopMode } from '../policy/policy.ts';
 import type { LocalRoute } from '../rib/localRoute.ts';
-import { addressesOf, annotatedAsn, clusterIdOf, leafOf } from './clusterNode.ts';
+import { addressesOf, annotatedAsn, clusterIdOf, isReflector, leafOf, routerIdOf } from './clusterNode.ts';
 import { parseDuration } from './duration.ts';
 import { filterFrom } from './filter.ts';
 import {
@@ -54,6 +55,9 @@ export interface Translation {
   readonly problems: readonly string[];
 }
 
+/** What `tombolo status` calls peers that are so because all nodes are. */
+export const MESH = 'node-to-node mesh';
+
 /** Calico lets its external peers be anywhere. */
 const ANYWHERE = 255;
 
@@ -65,6 +69,13 @@ const NO_TRANSIT: Filter = {
   name: 'no-transit',
   exportV4: [{ action: 'Reject', source: 'RemotePeers' }],
   exportV6: [{ action: 'Reject', source: 'RemotePeers' }],
+};
+
+/** A reflector does so within its AS; to others it passes on what leads past it, with the next hop kept. */
+const NO_TRANSIT_OUTSIDE: Filter = {
+  name: 'no-transit',
+  exportV4: [{ action: 'Reject', source: 'RemotePeers', peerType: 'eBGP' }],
+  exportV6: [{ action: 'Reject', source: 'RemotePeers', peerType: 'eBGP' }],
 };
 
 /** Our kinds, which are Calico's, as this node's speaker takes them. */
@@ -95,7 +106,7 @@ class Translator {
     const clusterId = this.#self && clusterIdOf(this.#self);
     const config: RouterConfig = {
       asn: this.#asn,
-      routerId: this.#routerId(),
+      routerId: routerIdOf(this.#self),
       ...(clusterId !== undefined && { clusterId }),
       listen: this.#listen(),
       neighbours: this.#neighbours(),
@@ -127,16 +138,6 @@ class Translator {
     );
     const shared = this.#cluster.configurations.find(({ metadata }) => metadata.name === 'default');
     return own?.spec.asNumber ?? shared?.spec.asNumber ?? DEFAULTS.asn;
-  }
-
-  /** The node's IPv4 address; on a node without one, bits of its IPv6 address: unique enough, and never 0. */
-  #routerId(): IPv4 {
-    const addresses = this.#self ? addressesOf(this.#self) : [];
-    const ipv4 = addresses.find(isIPv4);
-    if (ipv4 !== undefined) return ipv4;
-    const [ipv6 = 1n] = addresses.filter((one) => !isIPv4(one)) as bigint[];
-    const folded = Number((ipv6 ^ (ipv6 >> 32n) ^ (ipv6 >> 64n) ^ (ipv6 >> 96n)) & 0xffffffffn);
-    return (folded === 0 ? 1 : folded) as IPv4;
   }
 
   #listen(): Endpoint[] {
@@ -229,6 +230,7 @@ class Translator {
       return written === undefined ? undefined : Math.round(parseDuration(written));
     };
     const localAs = spec.localASNumber ?? this.#asn;
+    const nextHop = nextHopMode(spec);
     const keepaliveTime = seconds('keepaliveTime');
     const password = this.#password(spec.password);
     const source = spec.sourceAddress === 'None' ? undefined : this.#own(base.address);
@@ -247,8 +249,8 @@ class Translator {
         longLivedStaleTime: 0,
       },
       policy: {
-        filters: [...this.#filters(metadata.name, spec.filters), ...this.#transit()],
-        nextHop: nextHopMode(spec),
+        filters: [...this.#filters(metadata.name, spec.filters), ...this.#transit(nextHop)],
+        nextHop,
         allowedOwnAs: spec.numAllowedLocalASNumbers ?? 0,
       },
       ...(keepaliveTime !== undefined && { keepaliveTime }),
@@ -261,7 +263,6 @@ class Translator {
 
   #mesh(): NeighbourConfig[] {
     if (this.#setting('nodeToNodeMeshEnabled') === false || this.#self === undefined) return [];
-    if (clusterIdOf(this.#self) !== undefined) return [];
     const time = this.#setting('nodeMeshMaxRestartTime');
     let password: string | undefined;
     try {
@@ -271,26 +272,35 @@ class Translator {
       return [];
     }
     const restartTime = time === undefined ? DEFAULTS.restartTime : Math.round(parseDuration(time));
-    return this.#cluster.nodes
-      .filter((node) => node !== this.#self && clusterIdOf(node) === undefined)
-      .flatMap((node) => {
-        const address = this.#addressTowards(node);
-        if (address === undefined) return [];
-        const source = this.#own(address);
-        return [
-          {
-            ...this.#defaults(),
-            name: `node ${node.metadata.name}`,
-            kind: 'node-to-node mesh',
-            address,
-            port: BGP_PORT,
-            remoteAs: this.#asnOf(node),
-            gracefulRestart: { restartTime, longLivedStaleTime: 0 },
-            ...(source !== undefined && { sourceAddress: source }),
-            ...(password !== undefined && { password }),
-          },
-        ];
-      });
+    const centre = this.#cluster.nodes.some(isReflector);
+    return this.#meshPeers(this.#self).flatMap((node) => {
+      const address = this.#addressTowards(node);
+      if (address === undefined) return [];
+      const source = this.#own(address);
+      return [
+        {
+          ...this.#defaults(),
+          name: `node ${node.metadata.name}`,
+          kind: centre ? 'route reflection' : MESH,
+          reflectorClient: this.#self !== undefined && isReflector(this.#self) && !isReflector(node),
+          address,
+          port: BGP_PORT,
+          remoteAs: this.#asnOf(node),
+          gracefulRestart: { restartTime, longLivedStaleTime: 0 },
+          ...(source !== undefined && { sourceAddress: source }),
+          ...(password !== undefined && { password }),
+        },
+      ];
+    });
+  }
+
+  /** Everybody; or the reflectors, and for a reflector everybody again. Who is in a cluster by annotation peers by BGPPeers. */
+  #meshPeers(self: Node): Node[] {
+    const others = this.#cluster.nodes.filter((node) => node !== self);
+    const taking = (node: Node) => isReflector(node) || clusterIdOf(node) === undefined;
+    if (!taking(self)) return [];
+    if (isReflector(self) || !others.some(isReflector)) return others.filter(taking);
+    return others.filter(isReflector);
   }
 
   /** The leaf that the node's labels speak of. */
@@ -319,7 +329,7 @@ class Translator {
       gracefulRestart: { restartTime: DEFAULTS.restartTime, longLivedStaleTime: 0 },
       multihop: ANYWHERE,
       reflectorClient: false,
-      policy: { ...DEFAULTS.policy, filters: this.#transit() },
+      policy: { ...DEFAULTS.policy, filters: this.#transit(DEFAULTS.policy.nextHop) },
       prefixLimitAction: 'restart',
       passive: false,
     };
@@ -331,8 +341,9 @@ class Translator {
     return own !== undefined && (to === undefined || clusterIdOf(to) !== own);
   }
 
-  #transit(): Filter[] {
-    return this.#self !== undefined && clusterIdOf(this.#self) !== undefined ? [] : [NO_TRANSIT];
+  #transit(nextHop: NextHopMode): Filter[] {
+    if (this.#self === undefined || clusterIdOf(this.#self) === undefined) return [NO_TRANSIT];
+    return nextHop === 'keep' ? [] : [NO_TRANSIT_OUTSIDE];
   }
 
   #password(reference: BGPPeer['spec']['password']): string | undefined {
@@ -367,7 +378,7 @@ class Translator {
   }
 }
 
-function nextHopMode({ nextHopMode: mode, keepOriginalNextHop }: BGPPeer['spec']): 'auto' | 'self' | 'keep' {
+function nextHopMode({ nextHopMode: mode, keepOriginalNextHop }: BGPPeer['spec']): NextHopMode {
   if (mode === 'Self') return 'self';
   return mode === 'Keep' || (mode === undefined && keepOriginalNextHop) ? 'keep' : 'auto';
 }

@@ -90,7 +90,7 @@ export interface RibSession {
   /** The sink has room again. */
   drained(): void;
   /** New policy on a running session: both directions are evaluated again, no session is reset. */
-  configure(policy: PeerPolicy): void;
+  configure(policy: PeerPolicy, reflectorClient?: boolean): void;
   down(retention: Retention): void;
 }
 

@@ -126,7 +126,7 @@ export class PeerRoutes {
       drained: whileUp(() => {
         outlet.blocked = false;
       }),
-      configure: whileUp((policy) => this.#configure(policy)),
+      configure: whileUp((policy, reflectorClient) => this.#configure(policy, reflectorClient)),
       down: whileUp((retention) => this.#down(retention)),
     };
   }
@@ -243,16 +243,25 @@ export class PeerRoutes {
     if (routes?.hasStale) this.#expire(family, routes);
   }
 
-  #configure(policy: RibPeer['policy']): void {
+  #configure(policy: RibPeer['policy'], reflectorClient = this.#peer?.reflectorClient): void {
     if (this.#peer === undefined || this.#outlet === undefined) return;
-    const peer = { ...this.#peer, policy };
+    const before = this.#peer;
+    const peer = { ...before, policy, reflectorClient: reflectorClient ?? false };
     this.#peer = peer;
     this.#around.parts.peers.set(peer);
+    if (before.reflectorClient !== peer.reflectorClient) this.#reconsider();
     this.reimport();
     for (const state of this.#families.values()) {
       this.#regroup(peer, state, this.#outlet);
       this.#checkLimit(state);
     }
+  }
+
+  /** Who may be told what this peer says has changed. */
+  #reconsider(): void {
+    this.#around.parts.store.touch();
+    for (const { rib } of this.#families.values())
+      for (const group of rib.groups.values()) group.reconsider();
   }
 
   /** The peer moves to the group that its new policy makes it like; what it was told before is compared there. */

@@ -59,6 +59,22 @@ test('a reflector keeps the ECMP of an anycast address for clients with add-path
   assert.equal(watcher.told.size, 3);
 });
 
+test('a peer that becomes a client while its session stands is reflected to, and from', () => {
+  const { clock, rib } = world();
+  const [one, two] = [neighbour(rib, 'n1', { type: 'ibgp' }), neighbour(rib, 'n2', { type: 'ibgp' })];
+  const hop = { nextHop: '10.0.0.1', localPreference: 100 };
+  one.announce(['10.1.0.0/24'], attributesOf(hop));
+  two.announce(['10.2.0.0/24'], attributesOf(hop));
+  clock.settle();
+  assert.deepEqual([one.told.size, two.told.size], [0, 0]);
+  one.session?.configure(DEFAULT_POLICY, true);
+  clock.settle();
+  assert.deepEqual([one.told.size, two.told.size], [1, 1]);
+  one.session?.configure(DEFAULT_POLICY, false);
+  clock.settle();
+  assert.deepEqual([one.told.size, two.told.size], [0, 0]);
+});
+
 test('a thousand routes of one set of attributes share messages', () => {
   const { clock, rib } = world();
   const from = neighbour(rib, 'e1');

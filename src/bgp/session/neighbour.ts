@@ -138,7 +138,7 @@ export class Neighbour {
     const before = this.config;
     const changes = changesBetween(before, config);
     this.config = config;
-    if (changes.includes('policy')) this.session?.configure(config.policy);
+    if (changes.includes('policy')) this.session?.configure(config);
     const dialsAnew = before.passive !== config.passive && this.session === undefined;
     if (!changes.includes('reset') && !dialsAnew) return;
     const fields = changedFields(before, config).join(', ');

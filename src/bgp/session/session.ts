@@ -1,7 +1,6 @@
 import type { IP } from '../../address/ip.ts';
 import type { Log } from '../../log.ts';
 import type { NeighbourConfig } from '../config/router.ts';
-import type { PeerPolicy } from '../policy/policy.ts';
 import type { Retention, RibPeer, RibSession } from '../rib/peer.ts';
 import type { Rib } from '../rib/rib.ts';
 import { MessageError } from '../wire/error.ts';
@@ -131,8 +130,8 @@ export class Session {
     this.#rib.drained();
   }
 
-  configure(policy: PeerPolicy): void {
-    this.#rib.configure(policy);
+  configure({ policy, reflectorClient }: NeighbourConfig): void {
+    this.#rib.configure(policy, reflectorClient && this.agreement.type === 'ibgp');
   }
 
   down(retention: Retention): void {
