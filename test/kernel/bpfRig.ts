@@ -39,6 +39,11 @@ export type ProgramName =
   | 'tb_flow_gc'
   | 'tb_held_gc';
 
+const WRITTEN_BY_PACKETS = [
+  ...(['tb_flows', 'tb_affinity', 'tb_fragments', 'tb_held', 'tb_sock_peers'] as const),
+  'tb_stack_flows',
+] as const;
+
 export const MAGLEV_RING = 16381;
 
 export interface DatapathOptions {
@@ -209,7 +214,7 @@ export class Datapath {
 
   /** Empties what packets write. */
   forget(): void {
-    for (const name of ['tb_flows', 'tb_affinity', 'tb_fragments', 'tb_held', 'tb_sock_peers'] as const) {
+    for (const name of WRITTEN_BY_PACKETS) {
       const map = this.maps[name] as BpfMap<unknown, unknown>;
       for (const [key] of [...map.entries()]) map.delete(key);
     }
