@@ -26,15 +26,15 @@ export interface HostEndOfPod {
 }
 
 /**
- * What the fast way would pass by. A chained plugin works with netfilter (`portmap`) or with queues on the host end
- * (`bandwidth`), neither of which sees packets that do not take the stack.
+ * What the fast way would pass by. What netfilter translates on its way to a pod (`portmap`) is no reason: its answers take
+ * the stack by themselves, see bpf/stack_flows.h.
  */
 export type StackReason =
   | { readonly kind: 'configured' }
-  | { readonly kind: 'chained'; readonly plugin: string };
+  /** A plugin of the chain keeps a queue on the host end, where clsact would be: no program fits beside it. */
+  | { readonly kind: 'queue'; readonly plugin: string };
 
-/** Plugins that put a queueing discipline of their own where clsact would be: there is no room for our program. */
-const OCCUPIERS: readonly string[] = ['bandwidth'];
+const PLUGINS_WITH_QUEUES: readonly string[] = ['bandwidth'];
 
 /** What the datapath is to do for pods on veths. */
 export interface ForwardingMode {
@@ -49,8 +49,8 @@ export function stackReasonOf(
   { way }: Pick<ForwardingMode, 'way'>,
   followers: readonly { readonly type: string }[] = [],
 ): StackReason | undefined {
-  const [follower] = followers;
-  if (follower !== undefined) return { kind: 'chained', plugin: follower.type };
+  const shaper = followers.find(({ type }) => PLUGINS_WITH_QUEUES.includes(type));
+  if (shaper !== undefined) return { kind: 'queue', plugin: shaper.type };
   return way === 'stack' ? { kind: 'configured' } : undefined;
 }
 
@@ -83,7 +83,7 @@ export function attachHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod):
     for (const address of end.addresses) map.set(address, entryOf(end, map.get(address)));
   });
   const hooks = hooksOf(end.index);
-  if (isOccupied(end)) for (const hook of hooks) detachFilter(node, hook);
+  if (end.byStack?.kind === 'queue') for (const hook of hooks) detachFilter(node, hook);
   else withPrograms(directory, (programs) => attachFilters(node, hooks, programs));
 }
 
@@ -145,7 +145,7 @@ function isStanding(record: AttachmentRecord): record is Standing {
 /** @throws {Error} Naming what is missing. */
 export function checkHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod): void {
   const directory = pinDirectory(bpfDir);
-  for (const hook of isOccupied(end) ? [] : hooksOf(end.index)) {
+  for (const hook of end.byStack?.kind === 'queue' ? [] : hooksOf(end.index)) {
     const found = programOfFilter(node, hook);
     if (found !== pinnedProgramId(directory.program(hook.program))) {
       throw new Error(`Cannot find ${hook.program} at the host end: ${found ?? 'nothing'} is attached`);
@@ -163,10 +163,6 @@ export function checkHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod): 
 
 function addressesOf({ addresses }: HostInterface['spec']): IP[] {
   return addresses.map(({ address }) => address.address);
-}
-
-function isOccupied({ byStack }: HostEndOfPod): boolean {
-  return byStack?.kind === 'chained' && OCCUPIERS.includes(byStack.plugin);
 }
 
 function hooksOf(index: number): FilterHook[] {
