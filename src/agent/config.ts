@@ -57,7 +57,7 @@ export interface AgentConfig {
   readonly logLevel: LogLevel;
 }
 
-/** As Linux, Flannel and Cilium have it; 4789 is often the hypervisor's (docs/adr/0006). */
+/** As Linux, Flannel and Cilium have it; 4789 is often the hypervisor's (docs/adr/0007). */
 const VXLAN_PORT = 8472;
 
 const path = text({ pattern: /^\//, means: 'an absolute path' });

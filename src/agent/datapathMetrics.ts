@@ -1,6 +1,33 @@
 import { readFill, readReasons } from '../datapath/metrics.ts';
+import type { NeighbourTable } from '../netlink/neighbourTable.ts';
 import type { Datapath } from './datapath.ts';
 import type { Metric } from './metrics.ts';
+
+/** How near the kernel is to refusing neighbours: every node on the link is one, and every pod of this one. */
+export function neighbourMetrics(tables: readonly NeighbourTable[]): Metric[] {
+  const samples = (value: (table: NeighbourTable) => number) =>
+    tables.map((table) => ({ labels: { family: `ipv${table.family}` }, value: value(table) }));
+  return [
+    {
+      name: 'tombolo_neighbour_entries',
+      help: 'Entries of the neighbour table, of all network namespaces.',
+      type: 'gauge',
+      samples: samples(({ entries }) => entries),
+    },
+    {
+      name: 'tombolo_neighbour_max_entries',
+      help: 'What the neighbour table has room for (gc_thresh3).',
+      type: 'gauge',
+      samples: samples(({ limit }) => limit ?? Number.POSITIVE_INFINITY),
+    },
+    {
+      name: 'tombolo_neighbour_overflows_total',
+      help: 'Neighbours that were refused since the table was full.',
+      type: 'counter',
+      samples: samples(({ overflows }) => overflows),
+    },
+  ];
+}
 
 /** What the programs have counted, and how full their maps are. */
 export function datapathMetrics(bpfDir: string, { services, flows }: Datapath): Metric[] {

@@ -2,6 +2,7 @@ import { formatIP } from '../address/ip.ts';
 import type { RecordStore } from '../attach/record.ts';
 import { listFlows } from '../datapath/flows.ts';
 import type { Ipam } from '../ipam/ipam.ts';
+import { readNeighbourTables } from '../netlink/neighbourTable.ts';
 import { commit, version } from '../version.ts';
 import type { Resources } from './api.ts';
 import type { Bgp } from './bgp.ts';
@@ -9,7 +10,7 @@ import { checkReport } from './checkReport.ts';
 import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import type { Datapath } from './datapath.ts';
-import { datapathMetrics } from './datapathMetrics.ts';
+import { datapathMetrics, neighbourMetrics } from './datapathMetrics.ts';
 import type { NodeFacts } from './detect.ts';
 import { endpointReports } from './endpointReport.ts';
 import { explainReport } from './explainReport.ts';
@@ -73,6 +74,7 @@ export function reportsOf(parts: ReportParts): { resources: Resources; metrics: 
       ...parts.verbs.metrics(),
       ...ipamMetrics(ipam),
       ...datapathMetrics(config.bpfDir, datapath),
+      ...neighbourMetrics(readNeighbourTables()),
       ...(await parts.bgp.metrics()),
     ],
   };

@@ -129,14 +129,27 @@ export const CHECKS: readonly Check[] = [
   },
   {
     name: 'neighbour table',
-    why: 'One table serves all namespaces; when it is full, fresh connections fail at random',
+    why: 'One table of each family serves all namespaces; when it is full, fresh connections fail at random',
     judge: ({ sysctls, neighbours, clusterNodes }) => {
-      const limit = Number(sysctls.get('net/ipv4/neigh/default/gc_thresh3') ?? Number.NaN);
-      const expected = Math.max(neighbours, clusterNodes ?? 0);
-      const found = `${expected} of ${limit}`;
-      return expected > limit * NEIGHBOUR_RESERVE
-        ? warn(found, `sysctl -w net.ipv4.neigh.default.gc_thresh3=${nextPowerOfTwo(expected * 4)}`)
-        : ok(found);
+      const tables = ([4, 6] as const).flatMap((family) => {
+        const name = `net/ipv${family}/neigh/default/gc_thresh3`;
+        const limit = sysctls.get(name);
+        const expected = Math.max(neighbours.get(family) ?? 0, clusterNodes ?? 0);
+        return limit === undefined ? [] : [{ name, limit: Number(limit), expected }];
+      });
+      const found = tables.map(({ expected, limit }) => `${expected} of ${limit}`).join(', ');
+      const tight = tables.filter(({ expected, limit }) => expected > limit * NEIGHBOUR_RESERVE);
+      return tight.length === 0
+        ? ok(found)
+        : warn(
+            found,
+            tight
+              .map(
+                ({ name, expected }) =>
+                  `sysctl -w ${name.replaceAll('/', '.')}=${nextPowerOfTwo(expected * 4)}`,
+              )
+              .join('; '),
+          );
     },
   },
   {

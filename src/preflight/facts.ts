@@ -1,5 +1,7 @@
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release, totalmem } from 'node:os';
+import type { Family } from '../address/ip.ts';
+import { readNeighbourTables } from '../netlink/neighbourTable.ts';
 
 /** What the checks look at, read once. Text is as the kernel writes it; `undefined` means not there. */
 export interface Facts {
@@ -16,8 +18,8 @@ export interface Facts {
   readonly sysctls: ReadonlyMap<string, string>;
   /** Where libbpf's shared object lies. */
   readonly libbpf: string | undefined;
-  /** Entries of the IPv4 neighbour table, all namespaces that this process can see. */
-  readonly neighbours: number;
+  /** Entries of the kernel's neighbour tables, of all namespaces. */
+  readonly neighbours: ReadonlyMap<Family, number>;
   /** Whether the store knows how many nodes this one will have beside it; undefined outside a cluster. */
   readonly clusterNodes: number | undefined;
   /** Names of other network configurations that sort before ours in the CNI directory. */
@@ -53,7 +55,7 @@ export function collectFacts(cniConfDir: string, clusterNodes?: number): Facts {
     mounts: readMounts(),
     sysctls: new Map(SYSCTLS.flatMap((name) => pairOf(name, readText(`/proc/sys/${name}`)))),
     libbpf: findLibbpf(),
-    neighbours: Math.max(0, (readText('/proc/net/arp')?.split('\n').length ?? 1) - 1),
+    neighbours: new Map(readNeighbourTables().map(({ family, entries }) => [family, entries])),
     clusterNodes,
     earlierConflists: readNames(cniConfDir).filter(
       (name) => /\.conf(list)?$/.test(name) && name < '10-tombolo',
