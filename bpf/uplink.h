@@ -11,6 +11,9 @@
 #include "this_node.h"
 #include "verdict.h"
 
+/* BPF_FIB_LOOKUP_SKIP_NEIGH, since Linux 6.5: the neighbour is looked up once, by who sends to it. */
+#define WITHOUT_NEIGHBOUR (1 << 2)
+
 /* As for a packet that has come in by this device, with all that routing rules may look at. */
 static __always_inline struct bpf_fib_lookup route_query(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -43,6 +46,12 @@ static __always_inline int to_neighbour(const struct bpf_fib_lookup *found)
 	return bpf_redirect_neigh(found->ifindex, &hop, sizeof(hop), 0);
 }
 
+static __always_inline long look_up_route(struct __sk_buff *skb, struct bpf_fib_lookup *query)
+{
+	long result = bpf_fib_lookup(skb, query, sizeof(*query), WITHOUT_NEIGHBOUR);
+	return result >= 0 ? result : bpf_fib_lookup(skb, query, sizeof(*query), 0);
+}
+
 /* Where everything goes that nobody else has taken. */
 static __always_inline int to_uplink(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -51,7 +60,7 @@ static __always_inline int to_uplink(struct __sk_buff *skb, const struct packet 
 		return verdict;
 	const struct node *node = this_node();
 	struct bpf_fib_lookup query = route_query(skb, packet);
-	switch (bpf_fib_lookup(skb, &query, sizeof(query), 0)) {
+	switch (look_up_route(skb, &query)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 		if (!node || query.ifindex != node->uplink)
