@@ -1,3 +1,4 @@
+import { formatIP, isIPv4 } from '../../address/ip.ts';
 import { CompiledFilters } from '../policy/compiledFilters.ts';
 import type { Verdict } from '../policy/policyRoute.ts';
 import { occurrences } from './asPath.ts';
@@ -24,7 +25,7 @@ export const OPEN_ENTRANCE: Entrance = {
   explain: () => 'own route',
 };
 
-/** The way in from one peer: loops, filters, and what filters change. */
+/** The way in from one peer: loops, next hops, filters, and what filters change. */
 export class Importer implements Entrance {
   readonly #store: AttributeStore;
   readonly #view: RouteView;
@@ -32,10 +33,10 @@ export class Importer implements Entrance {
   readonly #router: RouterIdentity;
   readonly #filters: CompiledFilters;
   readonly #scratch: AttributeBlock;
-  /** The set of attributes asked about last, and its loop: neighbouring routes share both. */
+  /** The set of attributes asked about last, and what is wrong with it: neighbouring routes share both. */
   #lastReceived = 0;
   #generation = 0;
-  #lastLoop: string | undefined;
+  #lastFault: string | undefined;
   #lastVerdict: Verdict | undefined;
   #lastAccepted = 0;
 
@@ -52,10 +53,10 @@ export class Importer implements Entrance {
     if (received !== this.#lastReceived || this.#generation !== this.#store.generation) {
       this.#generation = this.#store.generation;
       this.#lastReceived = received;
-      this.#lastLoop = this.#loop(received);
+      this.#lastFault = this.#fault(received);
       this.#lastVerdict = undefined;
     }
-    if (this.#lastLoop !== undefined) return 0;
+    if (this.#lastFault !== undefined) return 0;
     const verdict = this.#judge(table, destination, received);
     if (verdict?.accept === false) return 0;
     if (this.#lastVerdict !== verdict || verdict === undefined) {
@@ -66,12 +67,27 @@ export class Importer implements Entrance {
   }
 
   explain(table: RouteTable, destination: number, received: number): string {
-    return this.#loop(received) ?? this.#judge(table, destination, received)?.line ?? 'no filter';
+    return this.#fault(received) ?? this.#judge(table, destination, received)?.line ?? 'no filter';
   }
 
   #judge(table: RouteTable, destination: number, received: number): Verdict | undefined {
     if (this.#filters.isEmpty || !this.#view.see(table, destination)) return undefined;
     return this.#filters.judge(this.#view.with(received, true, this.#peer.interface));
+  }
+
+  /** What makes a route unusable whatever filters say; it is no error of the session (RFC 4271 §6.3, §9.1.2). */
+  #fault(received: number): string | undefined {
+    return this.#loop(received) ?? this.#nextHopFault(received);
+  }
+
+  /** NEXT_HOP itself was looked at with the other attributes; the next hop of MP_REACH_NLRI was not. */
+  #nextHopFault(received: number): string | undefined {
+    if (this.#store.nextHopLength[received] === 0) return undefined;
+    const { localAddress, localAddress4, localAddress6 } = this.#peer;
+    const address = this.#store.nextHops.address(this.#store.nextHop[received] as number);
+    if ([localAddress, localAddress4, localAddress6].includes(address)) return 'next hop: this router itself';
+    const isHost = isIPv4(address) ? address !== 0 : address > 1n && address >> 120n !== 0xffn;
+    return isHost ? undefined : `next hop: ${formatIP(address)} is not the address of a host`;
   }
 
   #loop(received: number): string | undefined {

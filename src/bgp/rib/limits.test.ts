@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseIPv4 } from '../../address/ip.ts';
+import { parseIP, parseIPv4 } from '../../address/ip.ts';
 import { findAttribute } from '../wire/attribute.ts';
-import { IPV4_UNICAST } from '../wire/family.ts';
+import { IPV4_UNICAST, IPV6_UNICAST } from '../wire/family.ts';
 import { AttributeReader } from './attributeReader.ts';
+import { explain } from './explain.ts';
 import { FullError } from './full.ts';
 import { AS_PATH, AttributeBlock, eachAttribute, ORIGIN } from './pathAttributes.ts';
-import { attributesOf, Neighbour, ribPeer, VirtualClock } from './rib.rig.ts';
+import { attributesOf, Neighbour, nlriOf, ribPeer, VirtualClock } from './rib.rig.ts';
 import { Rib } from './rib.ts';
 
 const identifier = parseIPv4('10.0.0.254');
@@ -64,4 +65,37 @@ test('an AS_PATH that outgrows its length when it is widened makes the route unu
   assert.deepEqual(types, [ORIGIN]);
   reader.read({ message, attributes: { start: 0, end: 4 }, withdrawn: [], announced: [] });
   assert.equal(reader.block.overflowed, false);
+});
+
+test('a next hop that is this router itself, or no host, makes a route unusable and ends no session', () => {
+  const clock = new VirtualClock();
+  const rib = new Rib({ clock, identifier });
+  const family = { addPathReceive: false, addPathSend: false, extendedNextHop: false, preserved: false };
+  const families = [IPV4_UNICAST, IPV6_UNICAST].map((one) => ({ family: one, ...family }));
+  const localAddress6 = parseIP('2001:db8::254');
+  const peer = new Neighbour(ribPeer('n1', { families, localAddress6 })).up(rib);
+  const cases: [hop: string, line: string][] = [
+    ['2001:db8::254', 'next hop: this router itself'],
+    ['::', 'next hop: :: is not the address of a host'],
+    ['::1', 'next hop: ::1 is not the address of a host'],
+    ['ff02::1', 'next hop: ff02::1 is not the address of a host'],
+    ['2001:db8::1', 'no filter'],
+    ['fe80::1', 'no filter'],
+  ];
+  for (const [index, [hop]] of cases.entries()) {
+    const nlri = [nlriOf(`2001:db8:${index + 1}::/48`)];
+    const reach = {
+      type: 'MP_REACH_NLRI',
+      family: IPV6_UNICAST,
+      nextHop: { address: parseIP(hop) },
+      nlri,
+    } as const;
+    const attributes = attributesOf({ path: [65001] }).filter(({ type }) => type !== 'NEXT_HOP');
+    peer.say({ attributes: [...attributes, reach] });
+  }
+  peer.announce(['10.1.0.0/24'], attributesOf({ path: [65001], nextHop: '10.0.0.254' }));
+  clock.settle();
+  const lineOf = (address: string) => explain(rib, address)?.paths[0]?.import;
+  for (const [index, [, line]] of cases.entries()) assert.equal(lineOf(`2001:db8:${index + 1}::1`), line);
+  assert.equal(lineOf('10.1.0.1'), 'next hop: this router itself');
 });
