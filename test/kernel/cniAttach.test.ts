@@ -1,62 +1,10 @@
-// ADD, DEL, CHECK and GC without an agent, with host-local for the addresses: the plugin works alone.
+// ADD and DEL without an agent, with host-local for the addresses: the plugin works alone.
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, describe, test } from 'node:test';
-import type { JsonObject } from '../../cni/protocol/members.ts';
-import { type Pod, Runtime } from './cniRuntime.ts';
-import { type TestNamespace, TestNamespaces } from './namespaces.ts';
-
-const namespaces = new TestNamespaces('cniattach');
-after(() => namespaces.close());
-
-let count = 0;
-const opened: (() => void)[] = [];
-afterEach(() => {
-  for (const close of opened.splice(0).reverse()) close();
-});
-
-/** A node of its own for one test, with host-local handing out 10.9.0.0/24. */
-function setUp(program: string, ...subnets: string[]): Runtime {
-  const node = namespaces.create(`node${++count}`);
-  // Link-local addresses at once, instead of when nobody has been found to have the same.
-  node.run('sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0');
-  node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'up1');
-  node.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'up0');
-  node.run('ip', 'address', 'add', '2001:db8::1/64', 'dev', 'up0', 'nodad');
-  node.run('ip', 'link', 'set', 'up0', 'up');
-  node.run('ip', 'link', 'set', 'up1', 'up');
-  node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.254');
-  const runtime = new Runtime(program, node);
-  const [first = '10.9.0.0/24', ...more] = subnets;
-  runtime.config = { ...runtime.config, ipam: runtime.hostLocal(first, ...more) };
-  runtime.settle();
-  opened.push(() => {
-    runtime.close();
-    node.remove();
-  });
-  return runtime;
-}
-
-interface TestPod extends Pod {
-  readonly namespace: TestNamespace;
-}
-
-function newPod(name = 'pod'): TestPod {
-  const namespace = namespaces.create(`${name}${++count}`);
-  opened.push(() => namespace.remove());
-  return { id: `${name}-${count}`, netns: namespace.path, namespace };
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: results are looked into as the runtime would.
-type Loose = any;
-
-const addressesOf = (namespace: TestNamespace, link = 'eth0'): string[] =>
-  namespace
-    .ip(`address show dev ${link}`)
-    .flatMap((one) => one.addr_info)
-    .filter((info: Loose) => info.scope === 'global')
-    .map((info: Loose) => `${info.local}/${info.prefixlen}`);
+import { describe, test } from 'node:test';
+import { addressesOf, type Loose, newPod, setUp, type TestPod } from './cniAloneScene.ts';
+import type { TestNamespace } from './namespaces.ts';
 
 for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
   describe(program, () => {
@@ -284,139 +232,6 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
       await runtime.succeed('DEL', pod, { config: { ipam: undefined } });
       assert.deepEqual(runtime.held(), []);
     });
-
-    test('CHECK passes an untouched pod and names what is wrong with any other', async () => {
-      const runtime = setUp(program);
-      const pod = newPod();
-      const prevResult: JsonObject = await runtime.succeed('ADD', pod);
-      const host: string = (prevResult as Loose).interfaces[0].name;
-      const check = (result: unknown = prevResult) =>
-        runtime.call('CHECK', pod, { config: { prevResult: result } });
-      const { code, output } = await check();
-      assert.deepEqual({ code, output }, { code: 0, output: '' });
-
-      const { namespace } = pod;
-      const ipamFile = join(runtime.directory, 'ipam', 'pods', '10.9.0.2');
-      const messages = new Set<string>();
-      const breakAndCheck = async (what: string, happen: () => unknown, pattern: RegExp) => {
-        happen();
-        const { msg } = await runtime.fail('CHECK', pod, { config: { prevResult } });
-        assert.match(msg, pattern, what);
-        assert.ok(!messages.has(msg), `${what} is told apart from the others: ${msg}`);
-        messages.add(msg);
-        await runtime.call('DEL', pod);
-        await runtime.succeed('ADD', pod, { config: { runtimeConfig: { ips: ['10.9.0.2'] } } });
-        assert.equal((await check(await current())).code, 0, `mended after ${what}`);
-      };
-      const current = async () => {
-        const fresh: Loose = structuredClone(prevResult);
-        fresh.interfaces[1].mac = namespace.ip('link show eth0')[0].address;
-        fresh.interfaces[0].mac = runtime.node.ip(`link show ${host}`)[0].address;
-        Object.assign(prevResult, fresh);
-        return fresh;
-      };
-      await breakAndCheck(
-        'address',
-        () => namespace.run('ip', 'address', 'flush', 'dev', 'eth0', 'scope', 'global'),
-        /10\.9\.0\.2/,
-      );
-      await breakAndCheck(
-        'route',
-        () => namespace.run('ip', 'route', 'del', 'default'),
-        /default|0\.0\.0\.0\/0/,
-      );
-      await breakAndCheck(
-        'link down',
-        () => namespace.run('ip', 'link', 'set', 'eth0', 'down'),
-        /eth0.*down|down.*eth0|not up/,
-      );
-      await breakAndCheck('link gone', () => namespace.run('ip', 'link', 'del', 'eth0'), /eth0|tbo/);
-      await breakAndCheck(
-        'host route',
-        () => runtime.node.run('ip', 'route', 'del', '10.9.0.2'),
-        /10\.9\.0\.2/,
-      );
-      await breakAndCheck(
-        'host link down',
-        () => runtime.node.run('ip', 'link', 'set', host, 'down'),
-        new RegExp(host),
-      );
-      await breakAndCheck(
-        'neighbour',
-        () => namespace.run('ip', 'neigh', 'flush', 'dev', 'eth0', 'nud', 'permanent'),
-        /169\.254\.1\.1|neighbour/,
-      );
-      await breakAndCheck('IPAM', () => rmSync(ipamFile), /host-local CHECK/);
-    });
-
-    test('CHECK compares the runtime’s memory with the node’s', async () => {
-      const runtime = setUp(program);
-      const pod = newPod();
-      const result: Loose = await runtime.succeed('ADD', pod);
-      const altered = (change: (copy: Loose) => void) => {
-        const copy = structuredClone(result);
-        change(copy);
-        return runtime.fail('CHECK', pod, { config: { prevResult: copy } });
-      };
-      assert.match((await runtime.fail('CHECK', pod)).msg, /"prevResult" is missing/);
-      assert.match((await altered((copy) => (copy.ips[0].address = '10.9.0.9/32'))).msg, /10\.9\.0\.2/);
-      assert.match((await altered((copy) => copy.interfaces.shift())).msg, /tbo|eth0/);
-      assert.match((await altered((copy) => copy.interfaces.pop())).msg, /eth0/);
-      assert.match(
-        (await altered((copy) => copy.ips.push({ ...copy.ips[0], address: '10.9.0.9/32' }))).msg,
-        /10\.9\.0\.9/,
-      );
-      const chained = structuredClone(result);
-      chained.interfaces.push({ name: 'ifb0' });
-      chained.routes.push({ dst: '203.0.113.0/24' });
-      assert.equal((await runtime.call('CHECK', pod, { config: { prevResult: chained } })).code, 0);
-      assert.equal((await runtime.fail('CHECK', newPod(), { config: { prevResult: result } })).code, 3);
-    });
-
-    test('GC removes what the runtime does not list, and only of this network', async () => {
-      const runtime = setUp(program);
-      const [kept, lost, foreign] = [newPod('kept'), newPod('lost'), newPod('foreign')];
-      await runtime.succeed('ADD', kept);
-      const before = runtime.traces();
-      await runtime.succeed('ADD', lost);
-      await runtime.succeed('ADD', { ...kept, ifName: 'net1' });
-      const others = { config: { name: 'others', ipam: runtime.hostLocal('10.8.0.0/24') } };
-      await runtime.succeed('ADD', foreign, others);
-      await runtime.succeed('GC', undefined, {
-        config: { 'cni.dev/valid-attachments': [{ containerID: kept.id, ifname: 'eth0' }] },
-      });
-      assert.deepEqual(runtime.held(), ['10.9.0.2']);
-      assert.ok(runtime.node.pings('10.9.0.2'));
-      assert.equal((runtime.traces().records as string[]).length, 2);
-      await runtime.succeed('DEL', foreign, others);
-      assert.deepEqual(runtime.traces(), before);
-      await runtime.succeed('GC', undefined, { config: { 'cni.dev/attachments': [] } });
-      assert.deepEqual(runtime.held(), []);
-      assert.deepEqual(runtime.traces().records, []);
-    });
-
-    test('GC carries on past an attachment that resists, and reports it', async () => {
-      const runtime = setUp(program);
-      const directory = join(runtime.directory, 'bin');
-      const pods = [newPod(), newPod(), newPod()];
-      for (const pod of pods) await runtime.succeed('ADD', pod);
-      rmSync(directory, { recursive: true, force: true });
-      const { mkdirSync } = await import('node:fs');
-      mkdirSync(directory);
-      const stubborn = `[ "$CNI_COMMAND $CNI_CONTAINERID" = "DEL ${pods[1]?.id}" ] && { echo '{"code":11,"msg":"busy"}'; exit 1; }`;
-      writeFileSync(join(directory, 'host-local'), `#!/bin/sh\n${stubborn}\nexec /usr/lib/cni/host-local\n`);
-      chmodSync(join(directory, 'host-local'), 0o755);
-      const { msg, details } = await runtime.fail('GC', undefined, {
-        config: { 'cni.dev/valid-attachments': [] },
-        variables: { CNI_PATH: directory },
-      });
-      assert.match(msg, /1 left/);
-      assert.match(details, new RegExp(`${pods[1]?.id}.*busy`));
-      assert.deepEqual(runtime.held(), ['10.9.0.3']);
-      assert.equal((runtime.traces().records as string[]).length, 1);
-      await runtime.succeed('GC', undefined, { config: { 'cni.dev/valid-attachments': [] } });
-      assert.deepEqual(runtime.held(), []);
-    });
   });
 }
 
@@ -434,8 +249,7 @@ describe('what other plugins do behind this one', () => {
 
   test('a host port handed to this plugin reaches the pod, and is closed by DEL and by GC', async () => {
     const runtime = setUp('dist/cni/tombolo');
-    const client = namespaces.create(`client${++count}`);
-    opened.push(() => client.remove());
+    const { namespace: client } = newPod('client');
     runtime.node.run('ip', 'link', 'set', 'up1', 'netns', client.name);
     client.run('ip', 'address', 'add', '192.0.2.254/24', 'dev', 'up1');
     client.run('ip', 'link', 'set', 'up1', 'up');
