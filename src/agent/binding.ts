@@ -53,8 +53,8 @@ export class Bindings {
   readonly #pooled: () => boolean;
   readonly #log: Log;
   readonly #pools = new Map<string, IPPool>();
-  readonly #listed: Promise<void>;
-  #nowListed = () => {};
+  readonly #listed = new Milestone();
+  readonly #assigned = new Milestone();
 
   /** @param pooled Whether any segment of the node belongs to a pool. */
   constructor(store: Store, node: string, pooled: () => boolean, log: Log) {
@@ -62,9 +62,6 @@ export class Bindings {
     this.#node = node;
     this.#pooled = pooled;
     this.#log = log;
-    this.#listed = new Promise((resolve) => {
-      this.#nowListed = resolve;
-    });
   }
 
   onPool(change: Change<IPPool>): void {
@@ -72,9 +69,17 @@ export class Bindings {
     if (change.type === 'replaced') {
       this.#pools.clear();
       for (const pool of change.objects) this.#pools.set(pool.metadata.name, pool);
-      this.#nowListed();
+      this.#listed.reach();
     } else if (change.type === 'applied') this.#pools.set(change.object.metadata.name, change.object);
     else this.#pools.delete(change.object.metadata.name);
+  }
+
+  /**
+   * To be called when the segments of the node are those that the store has. Before, they are what an earlier agent knew:
+   * some may have gone to other nodes since.
+   */
+  segmentsAssigned(): void {
+    this.#assigned.reach();
   }
 
   /** Whether there is a pool that an operator could cut a segment from. */
@@ -90,7 +95,7 @@ export class Bindings {
    */
   async termsOf(pod: PodName | undefined): Promise<Terms | undefined> {
     try {
-      await inTime(this.#listed);
+      await inTime(Promise.all([this.#listed.reached, this.#assigned.reached]));
       const [subject, claim] = await Promise.all([
         this.subjectOf(pod),
         pod && inTime(this.#find('IPClaim', pod)),
@@ -221,6 +226,22 @@ function ruleOf(pool: IPPool): PoolRule {
 /** Labels that every namespace has: Kubernetes' own and Calico's. */
 function namesOf(namespace: string): Labels {
   return { 'kubernetes.io/metadata.name': namespace, 'projectcalico.org/name': namespace };
+}
+
+/** Something that happens once, and that others wait for. */
+class Milestone {
+  readonly reached: Promise<void>;
+  #reach = () => {};
+
+  constructor() {
+    this.reached = new Promise((resolve) => {
+      this.#reach = resolve;
+    });
+  }
+
+  reach(): void {
+    this.#reach();
+  }
 }
 
 async function inTime<T>(work: Promise<T>): Promise<T> {

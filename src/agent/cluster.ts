@@ -166,6 +166,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
         segments.map(({ prefix }) => prefix).filter((prefix) => !known(ipam.segments(), prefix)),
       );
       await ipam.assign(segments);
+      bindings.segmentsAssigned();
       blocks.drop(ipam.segments());
       shortage.relieve();
       bgp.changed();

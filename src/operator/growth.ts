@@ -124,6 +124,8 @@ function assign(draft: Draft, pool: Pool, block: Prefix, why: string): void {
 }
 
 function limitReached(draft: Draft, world: World, pool: Pool): string | undefined {
+  const [unreadable] = world.unreadable;
+  if (unreadable !== undefined) return `nobody knows which blocks are free: ${unreadable}`;
   const mine = draft.segments.filter(({ pool: name, state }) => name === pool.name && state !== 'cooling');
   const addresses = mine.length * blockAddresses(pool);
   if (addresses + blockAddresses(pool) > pool.expansion.max) {

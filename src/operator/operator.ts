@@ -85,6 +85,7 @@ export class Operator {
       networks: networks.items,
       claims: claims.items,
       bgpConfigurations: bgpConfigurations.items,
+      unreadable: { nodes: this.#store.problems('Node'), networks: this.#store.problems('NodeNetwork') },
     };
   }
 

@@ -152,7 +152,7 @@ function* operate(
       yield;
     }
     const planned = plan(
-      { pools: [POOL], nodes, uncertain: [], maxBlocksPerNode: 0, now: cluster.now },
+      { pools: [POOL], nodes, uncertain: [], unreadable: [], maxBlocksPerNode: 0, now: cluster.now },
       idle,
     );
     idle = planned.idle;

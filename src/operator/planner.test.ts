@@ -30,7 +30,7 @@ function node(name: string, change: Partial<NodeView> = {}): NodeView {
 }
 
 function world(pools: Pool[], nodes: NodeView[], change: Partial<World> = {}): World {
-  return { pools, nodes, uncertain: [], maxBlocksPerNode: 0, now: 1_000_000, ...change };
+  return { pools, nodes, uncertain: [], unreadable: [], maxBlocksPerNode: 0, now: 1_000_000, ...change };
 }
 
 function segment(cidr: string, change: Partial<Segment> = {}): Segment {
@@ -159,6 +159,18 @@ test('limits of the pool and of the node hold', () => {
 test('a write that may have been committed keeps its range from everybody else', () => {
   const given = world([pool()], [node('a')], { uncertain: [parsePrefix('10.0.0.0/28')] });
   assert.deepEqual(held(given), { a: ['10.0.0.16/28 claimed 1'] });
+});
+
+test('while the object of a node cannot be read nobody is given a block, and everything else goes on', () => {
+  const claim = segment('10.0.0.0/28', { state: 'claimed' });
+  const given = world([pool()], [node('a', { segments: [claim] }), node('b')], {
+    unreadable: ['Cannot read NodeNetwork c'],
+  });
+  assert.deepEqual(held(given), { a: ['10.0.0.0/28 active 2'] });
+  assert.match(
+    plan(given).shortages[0]?.reason ?? '',
+    /nobody knows which blocks are free: Cannot read NodeN/,
+  );
 });
 
 test('an empty block is asked back at the second observation, drained, cooled, and only then free', () => {

@@ -25,6 +25,8 @@ export interface Listed {
   readonly networks: readonly NodeNetwork[];
   readonly claims: readonly IPClaim[];
   readonly bgpConfigurations: readonly BGPConfiguration[];
+  /** What was there and could not be read. */
+  readonly unreadable: { readonly nodes: readonly string[]; readonly networks: readonly string[] };
 }
 
 export interface Refusal {
@@ -50,7 +52,8 @@ export function readWorld(
   const names = [...new Set([...nodes.keys(), ...networks.keys()])].sort();
   const world = {
     pools,
-    nodes: names.map((name) => viewOf(name, nodes.get(name), networks.get(name))),
+    nodes: names.map((name) => viewOf(name, nodes.get(name), networks.get(name), listed.unreadable.nodes)),
+    unreadable: listed.unreadable.networks,
     maxBlocksPerNode: configuration?.spec.maxBlocksPerHost ?? MAX_BLOCKS_PER_NODE,
     now,
   };
@@ -146,11 +149,18 @@ export function readPool({ metadata, spec }: IPPool): Pool {
   };
 }
 
-function viewOf(name: string, node: Node | undefined, network: NodeNetwork | undefined): NodeView {
+function viewOf(
+  name: string,
+  node: Node | undefined,
+  network: NodeNetwork | undefined,
+  unreadable: readonly string[],
+): NodeView {
+  // One that is missing may be the one that cannot be read.
+  const missing = node === undefined && unreadable.length === 0;
   return {
     name,
     labels: node?.metadata.labels ?? {},
-    present: node !== undefined && node.metadata.deletionTimestamp === undefined,
+    present: !missing && node?.metadata.deletionTimestamp === undefined,
     segments: (network?.spec.segments ?? []).map(readSegment),
     reports: (network?.status?.segments ?? []).map(readReport),
     requests: (network?.status?.requests ?? []).flatMap(({ family, addresses, pool }) =>

@@ -58,6 +58,8 @@ export interface World {
   readonly nodes: readonly NodeView[];
   /** Ranges that may or may not have been assigned: writes whose answer got lost count as taken until read again. */
   readonly uncertain: readonly Prefix[];
+  /** Objects of nodes that cannot be read: nobody knows which blocks they hold, so none is given to anybody. */
+  readonly unreadable: readonly string[];
   /** Calico's `maxBlocksPerHost`; 0 means no limit. */
   readonly maxBlocksPerNode: number;
   /** Wall time in milliseconds. */

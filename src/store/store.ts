@@ -46,8 +46,8 @@ export interface Store {
   /** @throws {StoreError} `NotFound`; `Conflict` if `preconditions` do not hold. */
   delete(kind: Kind, key: Key, preconditions?: Preconditions): Promise<void>;
 
-  /** What is stored but counts for nothing, a line each. */
-  problems(): readonly string[];
+  /** What is stored but counts for nothing, a line each; of one kind only, where one is named. */
+  problems(kind?: Kind): readonly string[];
 
   close(): Promise<void>;
 }

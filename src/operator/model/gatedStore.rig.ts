@@ -86,8 +86,8 @@ export class GatedStore implements Store {
     return this.#call(`delete ${kind}`, true, () => this.#store.delete(kind, key, preconditions));
   }
 
-  problems(): readonly string[] {
-    return this.#store.problems();
+  problems(kind?: Kind): readonly string[] {
+    return this.#store.problems(kind);
   }
 
   async close(): Promise<void> {}

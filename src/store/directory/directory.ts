@@ -149,7 +149,8 @@ class DirectoryStore implements Store {
     });
   }
 
-  problems(): string[] {
+  problems(kind?: Kind): string[] {
+    if (kind !== undefined) return this.#kinds.get(kind)?.problems() ?? [];
     return [...[...this.#kinds.values()].flatMap((kind) => kind.problems()), ...this.#strangers];
   }
 

@@ -107,8 +107,10 @@ class KubernetesStore implements Store {
     await this.#client.ask({ method: 'DELETE', path: objectPath(kind, key), body });
   }
 
-  problems(): string[] {
-    return [...this.#problems.values()];
+  problems(kind?: Kind): string[] {
+    return [...this.#problems].flatMap(([key, problem]) =>
+      kind === undefined || key.startsWith(`${kind} `) ? [problem] : [],
+    );
   }
 
   async close(): Promise<void> {
