@@ -16,6 +16,7 @@ import { Lingering } from './bgpLinger.ts';
 import { bgpMetrics } from './bgpMetrics.ts';
 import { emptiedSegments, nodeViewOf, servesOutside } from './bgpNode.ts';
 import { followBgpObjects, isComplete } from './bgpObjects.ts';
+import { BgpSecrets, secretNames } from './bgpSecrets.ts';
 import { ServiceAnnouncements, serviceRangesOf } from './bgpServices.ts';
 import { BgpSpeaker } from './bgpSpeaker.ts';
 import { Withdrawals } from './bgpWithdrawals.ts';
@@ -79,6 +80,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
   );
   const isNode = (address: IP) => objects.nodes.all().some((one) => addressesOf(one).includes(address));
   let later: NodeJS.Timeout | undefined;
+  const secrets = new BgpSecrets(store.store, () => configure.soon(), log.part('bgp'));
   let known: RouterConfig | undefined;
   let noted: readonly string[] = [];
 
@@ -112,7 +114,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
       configurations: objects.configurations.all(),
       peers: objects.peers.all(),
       filters: objects.filters.all(),
-      secret: () => undefined,
+      secret: (name: string, key: string) => secrets.value(name, key),
     };
     const { config: router, problems: translation } = routerConfigFrom(cluster, view);
     return { router, problems: [...local, ...translation] };
@@ -120,8 +122,9 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
 
   const configure = settling(
     SETTLE_MS,
-    () => {
+    async () => {
       if (!isComplete(objects) || !feed.complete) return;
+      await secrets.want(secretNames(objects.peers.all(), objects.configurations.all()));
       const self = objects.nodes.get(node.name);
       if (self !== undefined && addressesOf(self).length > 0) {
         const { router, problems } = translated(self);
@@ -176,6 +179,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
     async stop() {
       watch.close();
       withdrawals.stop();
+      secrets.stop();
       clearTimeout(later);
       await configure.stop();
       await speaker.stop();
@@ -196,5 +200,7 @@ const SILENT: Bgp = {
 };
 
 function reply(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+  if (body instanceof Uint8Array) {
+    response.writeHead(status, { 'content-type': 'application/octet-stream' }).end(body);
+  } else response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
 }

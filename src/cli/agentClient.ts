@@ -9,24 +9,29 @@ const PATIENCE_MS = 10_000;
  * @throws {Error} If no agent answers there, or with what the agent says against it.
  */
 export async function askAgent<T>(socketPath: string, path: string): Promise<T> {
-  const { status, body } = await get(socketPath, path);
-  const answer = parse(body);
-  if (status === 200) return answer as T;
-  const reason =
-    typeof answer === 'object' && answer !== null && 'error' in answer ? answer.error : body.trim();
-  throw new Error(`Cannot get ${path} from the agent: ${reason} (status ${status})`);
+  return parse(String(await callAgent(socketPath, 'GET', path))) as T;
 }
 
-function get(socketPath: string, path: string): Promise<{ status: number; body: string }> {
+/** As {@link askAgent}, by any method, and the answer as it comes. */
+export async function callAgent(socketPath: string, method: string, path: string): Promise<Buffer> {
+  const { status, body } = await call(socketPath, method, path);
+  if (status === 200) return body;
+  const answer = parse(String(body));
+  const reason =
+    typeof answer === 'object' && answer !== null && 'error' in answer ? answer.error : String(body).trim();
+  throw new Error(
+    `Cannot ${method.toLowerCase()} ${path} ${method === 'GET' ? 'from' : 'to'} the agent: ${reason} (status ${status})`,
+  );
+}
+
+function call(socketPath: string, method: string, path: string): Promise<{ status: number; body: Buffer }> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error) => reject(explained(socketPath, error));
-    const asked = request({ socketPath, path, timeout: PATIENCE_MS }, (response) => {
+    const asked = request({ socketPath, method, path, timeout: PATIENCE_MS }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', failed);
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-      );
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${PATIENCE_MS / 1000} s`)));
     asked.on('error', failed);

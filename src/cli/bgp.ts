@@ -14,6 +14,7 @@ import { messageOf } from '../errors.ts';
 import { bgpNeighborsCommand } from './bgpNeighbors.ts';
 import { bgpExplainCommand, bgpRibCommand, bgpRoutesCommand } from './bgpRib.ts';
 import { bgpRunCommand } from './bgpRun.ts';
+import { bgpVerbCommands } from './bgpVerbs.ts';
 
 interface DecodeFlags {
   asn4: 'yes' | 'no';
@@ -47,6 +48,7 @@ export function bgpCommand(): Command {
     .action(decode);
   bgp.addCommand(bgpRunCommand()).addCommand(bgpNeighborsCommand());
   bgp.addCommand(bgpRibCommand()).addCommand(bgpRoutesCommand()).addCommand(bgpExplainCommand());
+  for (const verb of bgpVerbCommands()) bgp.addCommand(verb);
   return bgp;
 }
 

@@ -317,6 +317,55 @@ describe('agents under leaves', () => {
     assert.equal((await best())?.peer, 'node c');
   });
 
+  test('a password comes out of a Secret, and a changed one out of the changed Secret', async () => {
+    const password = (text: string) => store.put('Secret/kube-system/bgp', { stringData: { mesh: text } });
+    const reference = { secretKeyRef: { name: 'bgp', key: 'mesh' } };
+    store.put('BGPPeer/upstream', {
+      spec: { node: 'b', peerIP: '10.99.0.9', asNumber: 65009, password: reference },
+    });
+    await eventually('the missing key is a problem', () =>
+      b.cli('status').includes('there is no key mesh in Secret bgp'),
+    );
+    password('first');
+    const upstream = lab.router('upstream', 9);
+    const speaker = (key: string) =>
+      new Frr(
+        upstream,
+        [
+          'router bgp 65009',
+          'bgp router-id 10.99.0.9',
+          'no bgp ebgp-requires-policy',
+          'neighbor 10.99.0.2 remote-as 64512',
+          `neighbor 10.99.0.2 password ${key}`,
+          'neighbor 10.99.0.2 timers connect 1',
+        ].join('\n'),
+      );
+    const other = speaker('first');
+    await eventually('with the key', () => b.isUp('BGPPeer upstream'), 25_000);
+    password('second');
+    other.vtysh('configure terminal', 'router bgp 65009', 'neighbor 10.99.0.2 password second');
+    await eventually(
+      'with the other key',
+      async () => (await b.isUp('BGPPeer upstream')) && other.isUp('10.99.0.2'),
+      30_000,
+    );
+    store.remove('BGPPeer/upstream');
+    await eventually('gone', async () => (await b.neighbour('BGPPeer upstream')) === undefined);
+  });
+
+  test('a session is reset by hand, and the table dumped', async () => {
+    const before = (await a.neighbour('leaf'))?.established ?? 0;
+    a.cli('bgp', 'refresh', 'leaf');
+    a.cli('bgp', 'reset', 'leaf');
+    await eventually(
+      'it is back',
+      async () => (await a.isUp('leaf')) && (await a.neighbour('leaf'))?.established === before + 1,
+    );
+    const file = a.router.file('table.mrt', '');
+    a.cli('bgp', 'dump', file);
+    assert.match(a.router.namespace.run('bgpdump', '-m', file), /\|10\.99\.0\.2\|64512\|10\.77\.2\.0\/24\|/);
+  });
+
   test('a segment that is asked back is drained only when it is empty, and no router leads to it any more', async () => {
     const [kept, back] = ['10.77.2.0/24', '10.77.20.0/24'];
     const assign = (cidr: string, state: string, generation: number) =>

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { encodeBmp } from '../../src/bgp/bmp/encode.ts';
@@ -180,6 +181,20 @@ describe('a station', () => {
       [],
     );
     assert.ok(seen.some((message) => message['bgp.nlri_prefix'].includes('10.1.0.0')));
+  });
+
+  test('is not needed for a dump of the table, which bgpdump reads', () => {
+    const file = router.file('table.mrt', '');
+    const socket = join(router.directory, 'tombolo.sock');
+    tombolo.cli('bgp', 'dump', '--socket', socket, file);
+    const lines = router.namespace.run('bgpdump', '-m', file).trim().split('\n');
+    const routes = lines.map((line) => line.split('|').slice(3, 7).join(' '));
+    assert.ok(routes.includes(`0.0.0.0 65001 10.1.0.0/24 `), routes.join('\n'));
+    assert.ok(routes.includes(`10.99.0.3 4200000003 10.3.0.0/24 4200000003`), routes.join('\n'));
+    assert.ok(
+      routes.some((route) => route.includes('2001:db8:1::/48')),
+      routes.join('\n'),
+    );
   });
 
   test('that is taken off the configuration is told so', async () => {

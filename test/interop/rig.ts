@@ -276,6 +276,21 @@ export class Tombolo implements Speaker {
     this.#get('POST', path);
   }
 
+  /** Runs a command of the CLI out of the source tree. */
+  cli(...words: string[]): string {
+    const node = ['--import', 'tsx', join(ROOT, 'src/cli/main.ts')];
+    return this.router.namespace.run(
+      'env',
+      '-C',
+      ROOT,
+      '-u',
+      'NODE_EXTRA_CA_CERTS',
+      process.execPath,
+      ...node,
+      ...words,
+    );
+  }
+
   isUp(peer: string): boolean {
     return this.neighbour(peer)?.state === 'Established';
   }

@@ -11,7 +11,7 @@ import { speakerStatus } from './status.ts';
 /** An HTTP answer: the same for the agent's socket and for that of a stand-alone speaker. */
 export interface Answer {
   readonly status: 200 | 400 | 404 | 405 | 503;
-  /** JSON. */
+  /** JSON, or bytes. */
   readonly body: unknown;
 }
 

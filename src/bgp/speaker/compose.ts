@@ -1,5 +1,7 @@
+import type { IPv4 } from '../../address/ip.ts';
 import type { Log } from '../../log.ts';
 import type { RouterConfig } from '../config/router.ts';
+import { tableDump } from '../mrt/tableDump.ts';
 import { Rib } from '../rib/rib.ts';
 import type { AfiSafi } from '../wire/family.ts';
 import { type Answer, answer } from './api.ts';
@@ -8,6 +10,9 @@ import { KernelRoutes } from './kernel.ts';
 import { Monitoring } from './monitoring.ts';
 import { RestartMarker } from './restart.ts';
 import { Speaker, type SpeakerEvent } from './speaker.ts';
+
+/** How long a dump of the table works at a time, in ms. */
+const DUMP_PORTION_MS = 4;
 
 export interface SpeakerParts {
   readonly log: Log;
@@ -20,7 +25,7 @@ export interface SpeakerParts {
 export interface RunningSpeaker {
   /** @throws {Error} If a listening address cannot be had. */
   configure(config: RouterConfig): void;
-  answer(method: string, path: string): Answer;
+  answer(method: string, path: string): Answer | Promise<Answer>;
   /** `restart`: peers and the kernel keep our routes. `shutdown`: all of it ends now, and peers are told why. */
   stop(how: 'restart' | 'shutdown', text: string): Promise<void>;
 }
@@ -93,7 +98,8 @@ export function startSpeaker(first: RouterConfig, { log, state, report }: Speake
       speaker.configure(next);
       monitoring.configure(next);
     },
-    answer: (method, path) => answer(speaker, rib, method, path),
+    answer: (method, path) =>
+      method === 'GET' && path === '/v1/bgp/mrt' ? dump(rib, speaker) : answer(speaker, rib, method, path),
     async stop(how, text) {
       if (how === 'shutdown') marker?.clear();
       monitoring.close();
@@ -101,6 +107,20 @@ export function startSpeaker(first: RouterConfig, { log, state, report }: Speake
       kernel?.close(how === 'shutdown');
     },
   };
+}
+
+/** The table as MRT, in portions that let sessions have their turn. */
+async function dump(rib: Rib, speaker: Speaker): Promise<Answer> {
+  const { routerId: identifier, asn, name = '' } = speaker.config ?? { routerId: 0 as IPv4, asn: 0 };
+  const records: Buffer[] = [];
+  let began = processClock.now();
+  for (const record of tableDump(rib, { identifier, asn, name }, Date.now())) {
+    records.push(record);
+    if (processClock.now() - began < DUMP_PORTION_MS) continue;
+    await new Promise<void>((resolve) => processClock.soon(resolve));
+    began = processClock.now();
+  }
+  return { status: 200, body: Buffer.concat(records) };
 }
 
 function familiesOf({ neighbours, ranges }: RouterConfig): ReadonlySet<AfiSafi> {

@@ -9,10 +9,14 @@ import type { Answer } from './api.ts';
  *
  * @throws {Error} If the socket cannot be had.
  */
-export function serveApi(path: string, answer: (method: string, path: string) => Answer): Promise<Server> {
-  const server = createServer((request, response) => {
-    const { status, body } = answer(request.method ?? 'GET', request.url ?? '/');
-    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+export function serveApi(
+  path: string,
+  answer: (method: string, path: string) => Answer | Promise<Answer>,
+): Promise<Server> {
+  const server = createServer(async (request, response) => {
+    const { status, body } = await answer(request.method ?? 'GET', request.url ?? '/');
+    if (body instanceof Uint8Array) response.writeHead(status).end(body);
+    else response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
   return new Promise((resolve, reject) => {
     try {

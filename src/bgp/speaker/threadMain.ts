@@ -26,7 +26,9 @@ export function runThread(): void {
         }
       } else if (message.type === 'ask') {
         const { id, method, path } = message;
-        tell({ type: 'answer', id, answer: speaker.answer(method, path) });
+        void Promise.resolve(speaker.answer(method, path)).then((answer) =>
+          tell({ type: 'answer', id, answer }),
+        );
       } else {
         void speaker.stop(message.how, message.text).then(() => {
           tell({ type: 'stopped' });

@@ -14,6 +14,7 @@ import { networkPolicy } from './networkPolicy.ts';
 import { node } from './node.ts';
 import { nodeNetwork } from './nodeNetwork.ts';
 import { pod } from './pod.ts';
+import { secret } from './secret.ts';
 import { service } from './service.ts';
 import { statefulSet } from './statefulSet.ts';
 
@@ -32,6 +33,7 @@ export const KINDS = {
   NodeNetwork: nodeNetwork,
   IPClaim: ipClaim,
   Lease: lease,
+  Secret: secret,
   StatefulSet: statefulSet,
   Event: event,
 } as const;
