@@ -33,6 +33,8 @@ export interface Supply {
   readonly shortage: Shortage;
   /** Whether somebody could give the node another segment. */
   mayGrow(): boolean;
+  /** Tells people why a pod has no address. */
+  failed(pod: PodName, error: unknown): void;
   /** Why nobody does, as far as the operator has said. */
   reason(): string | undefined;
 }
@@ -51,8 +53,9 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
           : await reservePatiently(ipam, supply, request);
         return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS, durable };
       } catch (error) {
-        if (error instanceof Refusal) throw refused(error, supply);
-        throw error;
+        const told = error instanceof Refusal ? refused(error, supply) : error;
+        if (pod) supply.failed(pod, told);
+        throw told;
       }
     },
 

@@ -5,6 +5,7 @@ import { Released } from '../../cni/released.ts';
 import { Turns } from '../../cni/turns.ts';
 import type { AttachmentSpec } from '../attach/attachment.ts';
 import { RecordStore } from '../attach/record.ts';
+import { History } from '../ipam/history.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { createLog, type Log } from '../log.ts';
 import { warmPool } from '../netlink/namespace.ts';
@@ -63,7 +64,8 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const cooldown = config.cooldownSeconds * 1000;
   const directory = join(config.stateDir, 'ipam');
-  const ipam = new Ipam({ directory, cooldown, boot, now: Date.now, log: log.part('ipam') });
+  const history = new History(directory);
+  const ipam = new Ipam({ directory, cooldown, boot, now: Date.now, log: log.part('ipam'), history });
   if (ipam.segments().length === 0) await ipam.assign(segmentsOf(undefined, config.segments));
 
   const attachments = attachmentsOf({ records, programs: datapath.pods, log: log.part('attach') });
@@ -88,7 +90,9 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const reports = reportsOf({
     config,
     node,
+    netlink,
     ipam,
+    history,
     records,
     datapath,
     bgp,
@@ -99,7 +103,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     verbs,
     startedAt,
   });
-  const api = apiHandler(reports.resources, reports.metrics);
+  const api = apiHandler(reports.resources, reports.metrics, reports.actions);
   const handler = (request: IncomingMessage, response: ServerResponse) => {
     if (request.url?.startsWith('/cni/')) return verbs.handle(request, response);
     return request.url?.startsWith('/v1/bgp/') ? bgp.handle(request, response) : api(request, response);
@@ -117,6 +121,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     await overlay.stop();
     await cluster.stop();
     await ipam.close();
+    history.close();
     datapath.close();
     stalls.stop();
     netlink.close();

@@ -21,6 +21,7 @@ import {
 } from '../ipam/claimObject.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
+import type { Happening } from '../store/events.ts';
 import type { Change } from '../store/follow.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import { isStoreError, type Store } from '../store/store.ts';
@@ -44,6 +45,8 @@ export interface ClaimsParts {
   readonly letThrough: (passages: readonly Passage[]) => Promise<ReadonlySet<IP>>;
   /** Called when what this node borrows has changed: it is announced, or no longer. */
   readonly borrowedChanged: () => void;
+  /** Tells people what became of a pod's fixed address. */
+  readonly tell: (pod: ClaimRequest['pod'], happening: Happening) => void;
   readonly log: Log;
 }
 
@@ -119,7 +122,10 @@ export class Claims {
     let claim = request.terms.claim;
     for (const end = performance.now() + PATIENCE_MS; ; ) {
       const outcome = await this.#attempt(key, claim, request);
-      if ('allocation' in outcome) return outcome.allocation;
+      if ('allocation' in outcome) {
+        this.#tell(key, outcome.allocation, request);
+        return outcome.allocation;
+      }
       const left = end - performance.now();
       if (left <= 0) {
         const what = claim && [...boundAddresses(claim), ...unboundAddresses(claim)].map(formatIP).join(', ');
@@ -129,6 +135,14 @@ export class Claims {
       await this.#news(Math.min(left, LOOK_AGAIN_MS));
       claim = await this.#read(key);
     }
+  }
+
+  #tell(key: string, { addresses }: Allocation, { pod }: ClaimRequest): void {
+    const borrowed = addresses.some((address) => !this.#own(address));
+    const message = `${addresses.map(formatIP).join(', ')} of claim ${key} on node ${this.#parts.node}${
+      borrowed ? ', borrowed from the node of its block and announced from here' : ''
+    }`;
+    this.#parts.tell(pod, { type: 'Normal', reason: borrowed ? 'IPBorrowed' : 'IPClaimed', message });
   }
 
   async #attempt(key: string, stored: IPClaim | undefined, request: ClaimRequest): Promise<Outcome> {
@@ -372,7 +386,8 @@ export class Claims {
     const asked = unboundAddresses(claim).filter((address) => this.#own(address));
     const mine = [...boundAddresses(claim).filter((address) => this.#own(address)), ...asked];
     try {
-      await ipam.keep(key, mine);
+      const { holder } = viewOf(claim);
+      await ipam.keep(key, mine, holder?.node === this.#parts.node ? holder.container : undefined);
       if (asked.length === 0) return;
       if (await unlessChanged(store.updateStatus(withBound(setAside(claim, asked), undefined)))) {
         log.info('addresses set aside', { claim: key, addresses: asked.map(formatIP) });

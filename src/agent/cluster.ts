@@ -3,7 +3,9 @@ import type { Ipam } from '../ipam/ipam.ts';
 import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import { EventRecorder } from '../store/events.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
+import { tellFailure } from './addressEvents.ts';
 import type { Supply } from './addresses.ts';
 import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
@@ -53,6 +55,9 @@ export interface Cluster {
   readonly bindings: Bindings;
   readonly supply: Supply;
   readonly claims: Claims;
+  readonly events: EventRecorder;
+  /** Brings claims, journal and the routes of this node's blocks together now. */
+  reconcile(): Promise<void>;
   /** To be called when addresses have come or gone. */
   addressesChanged(): void;
   stop(): Promise<void>;
@@ -68,6 +73,14 @@ export function joinCluster(parts: ClusterParts): Cluster {
     log.part('ipam'),
   );
   const shortage = new Shortage(() => publish.now());
+  const host = node.name;
+  const events = new EventRecorder({
+    store: store.store,
+    component: 'tombolo-agent',
+    host,
+    now: Date.now,
+    log: log.part('events'),
+  });
   const blocks = new BlockRoutes(netlink, store.store, config.bgp === undefined);
   const borrowing = borrowingOf({ config, node: node.name, bindings });
   const claims = new Claims({
@@ -79,6 +92,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     blockOwners: (addresses) => blockOwners(store.store, addresses),
     letThrough: (passages) => blocks.letThrough(passages),
     borrowedChanged: bgp.changed,
+    tell: (pod, happening) => events.record({ kind: 'Pod', ...pod }, happening),
     log: log.part('claims'),
   });
   let network: NodeNetwork | undefined;
@@ -217,13 +231,21 @@ export function joinCluster(parts: ClusterParts): Cluster {
       termsOf: (pod) => bindings.termsOf(pod),
       mayGrow: () => bindings.any,
       reason: () => shortageOf(network),
+      failed: (pod, error) => tellFailure(events, pod, error),
     },
     claims,
+    events,
+    async reconcile() {
+      blocks.drop(ipam.segments());
+      bgp.changed();
+      await claims.reconcile();
+    },
     addressesChanged,
     async stop() {
       clearTimeout(resting);
       clearTimeout(reconcileAgain);
       clearTimeout(assignAgain);
+      await events.settled();
       await store.stop();
       await services.close();
       await Promise.all([program.stop(), assign.stop(), publish.stop(), reconcile.stop()]);

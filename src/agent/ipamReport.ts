@@ -17,9 +17,10 @@ export function segmentReports(ipam: Ipam): SegmentReport[] {
   }));
 }
 
-export function ipamReport(ipam: Ipam): IpamReport {
+export function ipamReport(ipam: Ipam, pools: IpamReport['pools']): IpamReport {
   const borrowed = ipam.borrowed();
   return {
+    pools,
     segments: segmentReports(ipam),
     kept: [...ipam.kept()].map(([address, claim]) => ({ address: formatIP(address), claim })),
     allocations: ipam.allocations().map(({ owner, pod, addresses, claim, at }) => ({
@@ -37,6 +38,12 @@ export function ipamReport(ipam: Ipam): IpamReport {
 
 export function ipamMetrics(ipam: Ipam): Metric[] {
   const { counters } = ipam;
+  const gauge = (name: string, help: string, value: number): Metric => ({
+    name: `tombolo_ipam_${name}`,
+    help,
+    type: 'gauge',
+    samples: [{ value }],
+  });
   const addresses = ipam.usage().flatMap(({ segment, capacity, used, resting }) => {
     const cidr = formatPrefix(segment.prefix);
     return [
@@ -58,6 +65,8 @@ export function ipamMetrics(ipam: Ipam): Metric[] {
       type: 'gauge',
       samples: addresses,
     },
+    gauge('kept_addresses', 'Addresses of this node that are set aside for claims.', ipam.kept().size),
+    gauge('borrowed_addresses', "Addresses of other nodes' segments held here.", ipam.borrowed().length),
     counter('allocations', 'Attachments that were given addresses.', counters.allocations),
     counter('releases', 'Attachments whose addresses were taken back.', counters.releases),
     counter('exhausted', 'Requests that found no free address.', counters.exhausted),

@@ -1,4 +1,6 @@
 import type { Explanation } from '../ipam/explain.ts';
+import type { Chapter } from '../ipam/history.ts';
+import type { PoolUse } from '../operator/poolUse.ts';
 
 /** What `GET /v1/<resource>` answers: the words between agent and CLI, and of anybody who scripts against them. */
 
@@ -92,6 +94,8 @@ export interface TunnelReport {
 export interface IpamReport {
   readonly segments: readonly SegmentReport[];
   readonly allocations: readonly AllocationReport[];
+  /** The cluster's pools; empty while the store is out of reach. */
+  readonly pools: readonly PoolUse[];
   /** Addresses of this node's segments that belong to claims, held or not. */
   readonly kept: readonly { readonly address: string; readonly claim: string }[];
 }
@@ -110,10 +114,37 @@ export interface AllocationReport {
   readonly since: string;
 }
 
+/** `/v1/ipam/address?address=10.0.0.5`; `undefined` where there is nothing to say. */
+export interface AddressReport {
+  readonly address: string;
+  /** The node that says this. */
+  readonly node: string;
+  readonly pool: string | undefined;
+  readonly segment: string | undefined;
+  /** The node whose segment it is. */
+  readonly segmentNode: string | undefined;
+  /** Who holds it on this node. */
+  readonly holder: string | undefined;
+  readonly since: string | undefined;
+  readonly claim: string | undefined;
+  readonly claimHolder: string | undefined;
+  readonly restingUntil: string | undefined;
+  /** What has happened to it on this node, the oldest first. */
+  readonly history: readonly Chapter[];
+}
+
 /** `/v1/ipam/explain?namespace=shop&name=web` */
 export interface ExplainReport extends Explanation {
   readonly pod: string;
   readonly node: string;
+  /** Its claim, if it has one or asks for one, and what that means for it here. */
+  readonly claim:
+    | { readonly policy: string; readonly addresses: readonly string[]; readonly outlook: string }
+    | undefined;
+  /** How full the pools are that it may draw from. */
+  readonly use: readonly PoolUse[];
+  /** What somebody can do, if it has no address. */
+  readonly advice: readonly string[];
 }
 
 /** `/v1/flows?limit=1000` */

@@ -1,12 +1,16 @@
-import { formatIP } from '../address/ip.ts';
+import { formatIP, parseIP } from '../address/ip.ts';
 import type { RecordStore } from '../attach/record.ts';
 import { listFlows } from '../datapath/flows.ts';
+import { check } from '../ipam/check.ts';
+import type { History } from '../ipam/history.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import { readNeighbourTables } from '../netlink/neighbourTable.ts';
+import type { Netlink } from '../netlink/socket.ts';
 import { commit, version } from '../version.ts';
+import { eventMetric } from './addressEvents.ts';
+import { addressReport } from './addressReport.ts';
 import type { Resources } from './api.ts';
 import type { Bgp } from './bgp.ts';
-import { checkReport } from './checkReport.ts';
 import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import type { Datapath } from './datapath.ts';
@@ -15,9 +19,12 @@ import type { NodeFacts } from './detect.ts';
 import { endpointReports } from './endpointReport.ts';
 import { explainReport } from './explainReport.ts';
 import { flowReport } from './flowReport.ts';
+import { booksOf } from './ipamBooks.ts';
 import { ipamMetrics, ipamReport, segmentReports } from './ipamReport.ts';
 import type { Metric } from './metrics.ts';
 import type { Overlay } from './overlay.ts';
+import { poolReport } from './poolReport.ts';
+import { repairBooks } from './repair.ts';
 import type { FlowReport, StatusReport } from './reports.ts';
 import { serviceReports } from './serviceReport.ts';
 import type { watchStalls } from './stall.ts';
@@ -28,7 +35,9 @@ import type { Verbs } from './verbs.ts';
 export interface ReportParts {
   readonly config: AgentConfig;
   readonly node: NodeFacts;
+  readonly netlink: Netlink;
   readonly ipam: Ipam;
+  readonly history: History;
   readonly records: RecordStore;
   readonly datapath: Datapath;
   readonly bgp: Bgp;
@@ -44,19 +53,26 @@ export interface ReportParts {
 const FLOWS_TOLD = 1000;
 
 /** What the agent tells about itself, by `GET /v1/<resource>` and to Prometheus. */
-export function reportsOf(parts: ReportParts): { resources: Resources; metrics: () => Promise<Metric[]> } {
+export function reportsOf(parts: ReportParts): {
+  resources: Resources;
+  actions: Resources;
+  metrics: () => Promise<Metric[]>;
+} {
   const { config, ipam, records, datapath, cluster } = parts;
+  const store = parts.store.store;
+  const books = { ...parts, store };
   return {
     resources: {
       status: () => statusReport(parts),
       endpoints: () => endpointReports(records.list().records, ipam, { way: config.forwarding }),
       services: () => serviceReports(datapath.services.sets()),
       tunnels: () => parts.overlay.plan().prefixes.map(tunnelReport),
-      ipam: () => ipamReport(ipam),
-      'ipam/check': () =>
-        checkReport({ ipam, records, cluster, store: parts.store.store, node: parts.node.name }),
+      ipam: async () => ipamReport(ipam, await poolReport(store).catch(() => [])),
+      'ipam/address': (query) =>
+        addressReport(parseIP(query.get('address') ?? ''), { ...books, node: parts.node.name }),
+      'ipam/check': async () => check(await booksOf(books)),
       'ipam/explain': (query) =>
-        explainReport(ipam, cluster, {
+        explainReport(ipam, cluster, store, {
           namespace: query.get('namespace') ?? 'default',
           name: query.get('name') ?? '',
         }),
@@ -69,10 +85,15 @@ export function reportsOf(parts: ReportParts): { resources: Resources; metrics: 
         return reports;
       },
     },
+    actions: {
+      'ipam/repair': () =>
+        repairBooks({ ...books, bpfDir: config.bpfDir, reconcile: () => cluster.reconcile() }),
+    },
     metrics: async () => [
       ...agentMetrics(parts),
       ...parts.verbs.metrics(),
       ...ipamMetrics(ipam),
+      eventMetric(cluster.events),
       ...datapathMetrics(config.bpfDir, datapath),
       ...neighbourMetrics(readNeighbourTables()),
       ...(await parts.bgp.metrics()),

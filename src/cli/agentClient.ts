@@ -12,6 +12,11 @@ export async function askAgent<T>(socketPath: string, path: string): Promise<T> 
   return parse(String(await callAgent(socketPath, 'GET', path))) as T;
 }
 
+/** `POST`: the agent is to do something; otherwise as {@link askAgent}. */
+export async function tellAgent<T>(socketPath: string, path: string): Promise<T> {
+  return parse(String(await callAgent(socketPath, 'POST', path))) as T;
+}
+
 /** As {@link askAgent}, by any method, and the answer as it comes. */
 export async function callAgent(socketPath: string, method: string, path: string): Promise<Buffer> {
   const { status, body } = await call(socketPath, method, path);

@@ -1,3 +1,4 @@
+import { listAll } from '../operator/listing.ts';
 import { refusePool } from '../operator/poolChange.ts';
 import { refusalText } from '../operator/poolStatus.ts';
 import { type IPPool, shapeOf } from '../store/kinds/ipPool.ts';
@@ -10,22 +11,10 @@ import { isStoreError, type Store } from '../store/store.ts';
  * @throws {Error} With the reason and what to do instead.
  */
 export async function guardPool(store: Store, name: string, after: IPPool | undefined): Promise<void> {
-  const [stored, pools, networks, claims, nodes, configurations] = await Promise.all([
-    existing(store, name),
-    store.list('IPPool'),
-    store.list('NodeNetwork'),
-    store.list('IPClaim'),
-    store.list('Node'),
-    store.list('BGPConfiguration'),
-  ]);
+  const [stored, listed] = await Promise.all([existing(store, name), listAll(store)]);
   const before = stored && (stored.status?.inForce ?? shapeOf(stored.spec));
-  const refusal = refusePool(name, before, after, {
-    pools: pools.items,
-    networks: networks.items,
-    claims: claims.items,
-    nodes: nodes.items,
-    configurations: configurations.items,
-  });
+  const facts = { ...listed, configurations: listed.bgpConfigurations };
+  const refusal = refusePool(name, before, after, facts);
   if (refusal === undefined) return;
   const verb = after === undefined ? 'delete' : before === undefined ? 'create' : 'change';
   throw new Error(`Cannot ${verb} pool ${name}: ${refusalText(refusal)}`);

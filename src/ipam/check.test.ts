@@ -14,6 +14,10 @@ function attachment(containerID: string, address: string): Books['attachments'][
   return { containerID, ifName: 'eth0', addresses: [parseIP(address)] };
 }
 
+function claim(holder?: { node: string; container: string }): Books['claims'][number] {
+  return { key: 'shop/db-0', addresses: [parseIP('10.0.0.5')], holder };
+}
+
 function found(more: Partial<Books>): string[] {
   const books: Books = {
     segments: [{ prefix: parsePrefix('10.0.0.0/28'), state: 'active', generation: 2, pool: 'default' }],
@@ -21,6 +25,11 @@ function found(more: Partial<Books>): string[] {
     attachments: [attachment('a', '10.0.0.1')],
     pools: [{ name: 'default', cidr: parsePrefix('10.0.0.0/16') }],
     others: [{ node: 'n2', cidr: parsePrefix('10.0.0.16/28') }],
+    node: 'n1',
+    claims: [],
+    kept: new Map(),
+    blackholes: [parsePrefix('10.0.0.0/28')],
+    links: [],
     now: 3_600_000,
     ...more,
   };
@@ -62,4 +71,41 @@ test('a segment whose pool is gone, or has moved away, is found', () => {
   ]);
   const pools = [{ name: 'default', cidr: parsePrefix('10.7.0.0/16') }];
   assert.deepEqual(found({ pools }), ['segment outside pool: 10.0.0.0/28: pool default is 10.7.0.0/16']);
+});
+
+test('a claim and the journal disagree about who holds an address, or for whom it is kept', () => {
+  const kept = new Map([[parseIP('10.0.0.5'), 'shop/db-0']]);
+  const holder = { node: 'n1', container: 'gone' };
+  assert.deepEqual(found({ claims: [claim()], kept }), []);
+  assert.match(
+    found({ claims: [claim(holder)], kept }).join(),
+    /^claim held by no container: shop\/db-0: .* gone/,
+  );
+  assert.match(found({ claims: [claim()] }).join(), /^claimed address not kept: 10\.0\.0\.5/);
+  assert.match(found({ kept }).join(), /^address kept for no claim: 10\.0\.0\.5: .* which is gone/);
+  const borrowed = { ...allocation('b', '10.9.9.9'), claim: 'shop/db-0' };
+  const books = { allocations: [borrowed], attachments: [attachment('b', '10.9.9.9')] };
+  const elsewhere = { ...claim({ node: 'n2', container: 'c' }), addresses: [parseIP('10.9.9.9')] };
+  assert.match(
+    found({ ...books, claims: [elsewhere] }).join(),
+    /^address of a claim held without it: 10\.9\.9\.9: .* says that node n2 holds it$/,
+  );
+  const rightful = { ...elsewhere, holder: { node: 'n1', container: 'b' } };
+  assert.deepEqual(found({ ...books, claims: [rightful] }), []);
+});
+
+test('a black hole wider than the segments is found, and a segment without one, unless it is one address', () => {
+  assert.match(found({ blackholes: [] }).join(), /^segment without black hole: 10\.0\.0\.0\/28/);
+  const wide = [parsePrefix('10.0.0.0/28'), parsePrefix('10.96.0.0/12')];
+  assert.match(found({ blackholes: wide }).join(), /^black hole without segment: 10\.96\.0\.0\/12/);
+  const single = { prefix: parsePrefix('10.0.0.1/32'), state: 'active', generation: 1 } as const;
+  assert.deepEqual(found({ segments: [single], blackholes: [] }), []);
+});
+
+test('a pool that lies on a network of the node is found', () => {
+  const links = [{ name: 'docker0', network: parsePrefix('10.0.128.0/17') }];
+  assert.match(
+    found({ links }).join(),
+    /^pool on a link: 10\.0\.0\.0\/16: pool default overlaps .* on docker0$/,
+  );
 });

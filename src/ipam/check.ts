@@ -1,5 +1,13 @@
 import { formatIP, type IP } from '../address/ip.ts';
-import { contains, covers, formatPrefix, overlaps, type Prefix } from '../address/prefix.ts';
+import {
+  contains,
+  covers,
+  formatPrefix,
+  overlaps,
+  type Prefix,
+  prefixSize,
+  samePrefix,
+} from '../address/prefix.ts';
 import { type Allocation, describeHolder, ownerKey } from './allocator.ts';
 import type { Segment } from './segment.ts';
 
@@ -12,6 +20,14 @@ export interface Books {
   readonly pools: readonly { readonly name: string; readonly cidr: Prefix }[];
   /** The segments of the other nodes. */
   readonly others: readonly { readonly node: string; readonly cidr: Prefix }[];
+  readonly node: string;
+  readonly claims: readonly ClaimBook[];
+  /** Addresses set aside for claims, as the journal has it. */
+  readonly kept: ReadonlyMap<IP, string>;
+  /** Whether the main routing table drops what is sent to a block and nobody has. */
+  readonly blackholes: readonly Prefix[];
+  /** Networks on the node's own links, of others' making: `docker0` and its like. */
+  readonly links: readonly { readonly name: string; readonly network: Prefix }[];
   /** Wall time in ms. */
   readonly now: number;
 }
@@ -22,9 +38,23 @@ export interface Attachment {
   readonly addresses: readonly IP[];
 }
 
+/** What a claim says of itself. */
+export interface ClaimBook {
+  readonly key: string;
+  readonly addresses: readonly IP[];
+  readonly holder: { readonly node: string; readonly container: string } | undefined;
+}
+
 /** Something that two books say differently. */
 export interface Finding {
   readonly kind:
+    | 'claim held by no container'
+    | 'claimed address not kept'
+    | 'address kept for no claim'
+    | 'address of a claim held without it'
+    | 'segment without black hole'
+    | 'black hole without segment'
+    | 'pool on a link'
     | 'allocation without attachment'
     | 'attachment without allocation'
     | 'address outside segments'
@@ -34,6 +64,9 @@ export interface Finding {
   /** The address or the segment. */
   readonly object: string;
   readonly message: string;
+  /** The attachment it is about, where it is about one. */
+  readonly containerID?: string;
+  readonly ifName?: string;
 }
 
 /** An ADD writes its allocation first and its attachment last; what is younger may be on its way, in ms. */
@@ -45,12 +78,110 @@ export function check(books: Books): Finding[] {
     ...books.allocations.flatMap((allocation) => checkAllocation(allocation, books)),
     ...books.attachments.flatMap((attachment) => checkAttachment(attachment, books)),
     ...books.segments.flatMap((segment) => checkSegment(segment, books)),
+    ...checkClaims(books),
+    ...checkBlackholes(books),
+    ...checkLinks(books),
   ];
+}
+
+function checkClaims({ claims, kept, node, allocations, segments }: Books): Finding[] {
+  const own = (address: IP) => segments.some(({ prefix }) => contains(prefix, address));
+  const holds = (container: string) => allocations.some(({ owner }) => owner.containerID === container);
+  const unheld = claims.flatMap(({ key, holder }): Finding[] =>
+    holder?.node === node && !holds(holder.container)
+      ? [
+          {
+            kind: 'claim held by no container',
+            object: key,
+            message: `it says that container ${holder.container.slice(0, 12)} of this node holds it, and the journal does not`,
+          },
+        ]
+      : [],
+  );
+  const unkept = claims.flatMap(({ key, addresses }) =>
+    addresses
+      .filter((address) => own(address) && kept.get(address) !== key)
+      .map(
+        (address): Finding => ({
+          kind: 'claimed address not kept',
+          object: formatIP(address),
+          message: `claim ${key} has it, and this node has not set it aside`,
+        }),
+      ),
+  );
+  const unclaimed = [...kept].flatMap(([address, key]): Finding[] => {
+    const claim = claims.find((one) => one.key === key);
+    if (claim?.addresses.includes(address)) return [];
+    return [
+      {
+        kind: 'address kept for no claim',
+        object: formatIP(address),
+        message: `it is set aside for claim ${key}, which ${claim ? 'has it no more' : 'is gone'}`,
+      },
+    ];
+  });
+  const usurped = allocations.flatMap((allocation): Finding[] => {
+    const { claim: key, owner, addresses } = allocation;
+    const claim = claims.find((one) => one.key === key);
+    const mine = claim?.holder?.node === node && claim.holder.container === owner.containerID;
+    if (key === undefined || mine) return [];
+    const says =
+      claim === undefined
+        ? 'is gone'
+        : `says that ${claim.holder ? `node ${claim.holder.node}` : 'nobody'} holds it`;
+    const object = addresses.map(formatIP).join(', ');
+    const message = `${describeHolder(allocation)} holds it by claim ${key}, which ${says}`;
+    return [{ kind: 'address of a claim held without it', object, message, ...nameOf(owner) }];
+  });
+  return [...unheld, ...unkept, ...unclaimed, ...usurped];
+}
+
+function checkBlackholes({ segments, blackholes }: Books): Finding[] {
+  const blocks = segments.filter(({ prefix, gateway }) => gateway === undefined && prefixSize(prefix) > 1n);
+  const missing = blocks
+    .filter(({ prefix }) => !blackholes.some((one) => samePrefix(one, prefix)))
+    .map(
+      ({ prefix }): Finding => ({
+        kind: 'segment without black hole',
+        object: formatPrefix(prefix),
+        message: 'packets to addresses that no pod has go back to the leaf, and come again',
+      }),
+    );
+  const dangling = blackholes
+    .filter((one) => !segments.some(({ prefix }) => samePrefix(one, prefix)))
+    .map(
+      (one): Finding => ({
+        kind: 'black hole without segment',
+        object: formatPrefix(one),
+        message: 'this node drops what is sent there, and it is no segment of its own',
+      }),
+    );
+  return [...missing, ...dangling];
+}
+
+function checkLinks({ pools, links }: Books): Finding[] {
+  return pools.flatMap(({ name, cidr }) =>
+    links
+      .filter(({ network }) => overlaps(network, cidr))
+      .map(
+        (link): Finding => ({
+          kind: 'pool on a link',
+          object: formatPrefix(cidr),
+          message: `pool ${name} overlaps ${formatPrefix(link.network)} on ${link.name}`,
+        }),
+      ),
+  );
+}
+
+function nameOf({ containerID, ifName }: { containerID: string; ifName: string }) {
+  return { containerID, ifName };
 }
 
 function checkAllocation(allocation: Allocation, { attachments, segments, now }: Books): Finding[] {
   const holder = describeHolder(allocation);
-  const outside = allocation.addresses
+  // What a claim has brought here is another node's by right.
+  const strays = allocation.claim === undefined ? allocation.addresses : [];
+  const outside = strays
     .filter((address) => !segments.some(({ prefix }) => contains(prefix, address)))
     .map((address) => ({
       kind: 'address outside segments' as const,
@@ -62,7 +193,10 @@ function checkAllocation(allocation: Allocation, { attachments, segments, now }:
   if (attached || now - allocation.at < UNDER_WAY_MS) return outside;
   const object = allocation.addresses.map(formatIP).join(', ');
   const message = `${holder} holds it, and has no interface here; the runtime's GC gives it back`;
-  return [...outside, { kind: 'allocation without attachment', object, message }];
+  return [
+    ...outside,
+    { kind: 'allocation without attachment', object, message, ...nameOf(allocation.owner) },
+  ];
 }
 
 function checkAttachment(attachment: Attachment, { allocations }: Books): Finding[] {
@@ -75,6 +209,7 @@ function checkAttachment(attachment: Attachment, { allocations }: Books): Findin
       const says = other ? `the journal has ${describeHolder(other)} hold it` : 'the journal has it free';
       return {
         kind: 'attachment without allocation',
+        ...nameOf(attachment),
         object: formatIP(address),
         message: `container ${attachment.containerID.slice(0, 12)} uses it on ${attachment.ifName}, and ${says}`,
       };

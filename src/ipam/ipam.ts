@@ -11,6 +11,7 @@ import {
   Refusal,
   type Request,
 } from './allocator.ts';
+import type { Chapter, History } from './history.ts';
 import { Journal } from './journal.ts';
 import { type JournalFiles, openJournalFiles } from './journalFiles.ts';
 import {
@@ -35,6 +36,8 @@ export interface IpamOptions {
   readonly log: Log;
   /** The directory's, where absent. */
   readonly files?: JournalFiles;
+  /** Remembers what is over. */
+  readonly history?: Pick<History, 'note'>;
 }
 
 /** Addresses that are given out, and will be found given out by whoever runs next, save after a power cut. */
@@ -121,7 +124,10 @@ export class Ipam {
     };
     const durable = this.#record({ op: 'allocate', allocation });
     // Nobody waits for it yet.
-    durable.catch(() => {});
+    durable.then(
+      () => this.#note('given', at, addresses, allocation),
+      () => {},
+    );
     this.counters.allocations++;
     this.counters.hot += hot.length;
     for (const address of hot) {
@@ -142,7 +148,9 @@ export class Ipam {
       await this.#journal.settle();
       return undefined;
     }
-    await this.#record({ op: 'release', owner: allocation.owner, at: this.#options.now() });
+    const at = this.#options.now();
+    await this.#record({ op: 'release', owner: allocation.owner, at });
+    this.#note('released', at, allocation.addresses, allocation);
     this.counters.releases++;
     return allocation;
   }
@@ -164,32 +172,39 @@ export class Ipam {
     const at = this.#options.now();
     const allocation: Allocation = { owner, addresses, at, boot: this.#options.boot };
     await this.#hold(allocation);
+    this.#note('given', at, addresses, allocation);
   }
 
   /**
    * Sets addresses aside for a claim: whoever holds it gets them, nobody else does, here or on another node.
    *
+   * @param container Holds them by right, although the journal may not know by which: it was lost.
    * @throws {Refusal} If somebody without this claim holds one of them.
    */
-  async keep(claim: string, addresses: readonly IP[]): Promise<void> {
+  async keep(claim: string, addresses: readonly IP[], container?: string): Promise<void> {
     for (const address of addresses) {
       const keeper = this.#allocator.kept.get(address);
       const holder = this.#allocator.holderOf(address);
-      const other = holder && holder.claim !== claim ? `${describeHolder(holder)} holds it` : undefined;
+      const rightful = holder && (holder.claim === claim || holder.owner.containerID === container);
+      const other = holder && !rightful ? `${describeHolder(holder)} holds it` : undefined;
       const reason = keeper !== undefined && keeper !== claim ? `it is kept for claim ${keeper}` : other;
       if (reason !== undefined) {
         throw new Refusal('taken', `Cannot set aside ${formatIP(address)} for claim ${claim}: ${reason}`);
       }
     }
     const missing = addresses.filter((address) => !this.#allocator.kept.has(address));
-    if (missing.length > 0) await this.#record({ op: 'keep', claim, addresses: missing });
+    if (missing.length === 0) return;
+    await this.#record({ op: 'keep', claim, addresses: missing });
+    this.#note('kept', this.#options.now(), missing, { claim });
   }
 
   /** The claim is no more, or these are no addresses of it: they rest and become free. */
   async forget(claim: string, addresses: readonly IP[]): Promise<void> {
     const known = addresses.filter((address) => this.#allocator.kept.get(address) === claim);
-    if (known.length > 0)
-      await this.#record({ op: 'forget', claim, addresses: known, at: this.#options.now() });
+    if (known.length === 0) return;
+    const at = this.#options.now();
+    await this.#record({ op: 'forget', claim, addresses: known, at });
+    this.#note('forgotten', at, known, { claim });
   }
 
   /** The addresses that belong to claims, and whose they are. */
@@ -231,6 +246,14 @@ export class Ipam {
       used: this.#allocator.used(state.segment),
       resting: state.resting(now(), cooldown),
     }));
+  }
+
+  /** When a released address may be given out again, wall time in ms; undefined where it does not rest. */
+  restingUntil(address: IP): number | undefined {
+    const { now, cooldown } = this.#options;
+    const segment = this.#allocator.segments.find(({ released }) => released.has(address));
+    const at = segment?.released.get(address);
+    return at !== undefined && now() - at < cooldown ? at + cooldown : undefined;
   }
 
   /** Whether an allocation could be made now. */
@@ -278,6 +301,14 @@ export class Ipam {
   /** What the disk refused may have reached it after all, and whoever reads that must read this as well. */
   #withdraw({ owner, at }: Allocation): void {
     this.#record({ op: 'release', owner, at }).catch(() => {});
+  }
+
+  #note(event: Chapter['event'], at: number, addresses: readonly IP[], of: Partial<Allocation>): void {
+    try {
+      this.#options.history?.note(event, at, addresses, of);
+    } catch (error) {
+      this.#options.log.warning('an event is missing from the history of addresses', { event, error });
+    }
   }
 
   /** Applies first, so that nobody else is given the same while the disk is at work. */

@@ -6,9 +6,10 @@ import type { IPPool } from '../store/kinds/ipPool.ts';
 import { TOMBOLO_V1ALPHA1 } from '../store/kinds/kind.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import { isStoreError, type Store } from '../store/store.ts';
+import { listAll } from './listing.ts';
 import { plan } from './planner.ts';
 import { refusalText, withAcceptance } from './poolStatus.ts';
-import { type Listed, type Refusal, readWorld, type Shapes, writeSegment } from './reading.ts';
+import { type Refusal, readWorld, type Shapes, writeSegment } from './reading.ts';
 import { withShortage } from './shortageCondition.ts';
 import type { Assignment, Idle, Shortage } from './world.ts';
 
@@ -53,7 +54,7 @@ export class Operator {
    */
   async round(mayWrite: () => boolean): Promise<RoundReport> {
     const uncertain = this.#uncertain;
-    const listed = await this.#list();
+    const listed = await listAll(this.#store);
     const { world, refusals, shapes } = readWorld(listed, this.#now(), this.#shapes);
     this.#shapes = shapes;
     const planned = plan({ ...world, uncertain }, this.#idle);
@@ -67,26 +68,6 @@ export class Operator {
     await this.#tellShortages(unchanged, planned.shortages, mayWrite);
     await this.#tellPools(listed.pools, refusals, mayWrite);
     return { ...outcome, shortages: planned.shortages, conflicts: planned.conflicts, refusals };
-  }
-
-  async #list(): Promise<Listed> {
-    const [claims, bgpConfigurations, pools, configurations, nodes, networks] = await Promise.all([
-      this.#store.list('IPClaim'),
-      this.#store.list('BGPConfiguration'),
-      this.#store.list('IPPool'),
-      this.#store.list('IPAMConfiguration'),
-      this.#store.list('Node'),
-      this.#store.list('NodeNetwork'),
-    ]);
-    return {
-      pools: pools.items,
-      configurations: configurations.items,
-      nodes: nodes.items,
-      networks: networks.items,
-      claims: claims.items,
-      bgpConfigurations: bgpConfigurations.items,
-      unreadable: { nodes: this.#store.problems('Node'), networks: this.#store.problems('NodeNetwork') },
-    };
   }
 
   async #writeAll(

@@ -26,7 +26,11 @@ export interface Listed {
   readonly claims: readonly IPClaim[];
   readonly bgpConfigurations: readonly BGPConfiguration[];
   /** What was there and could not be read. */
-  readonly unreadable: { readonly nodes: readonly string[]; readonly networks: readonly string[] };
+  readonly unreadable: {
+    readonly nodes: readonly string[];
+    readonly networks: readonly string[];
+    readonly pools: readonly string[];
+  };
 }
 
 export interface Refusal {
@@ -109,7 +113,9 @@ function shapeInUse(name: string, { spec }: IPPool, { networks }: Listed): PoolS
 }
 
 /** Pools that are no more, of which nodes hold blocks still: disabled, so that the blocks go back. */
-function orphanedPools({ pools, networks }: Listed): Pool[] {
+function orphanedPools({ pools, networks, unreadable }: Listed): Pool[] {
+  // One that cannot be read is not gone.
+  if (unreadable.pools.length > 0) return [];
   const names = new Set(pools.map(({ metadata }) => metadata.name));
   const orphans = new Map<string, Pool>();
   for (const { cidr, pool: name } of networks.flatMap(({ spec }) => spec.segments ?? [])) {
