@@ -1,7 +1,7 @@
 import { bytesOf, type IP, isIPv4 } from '../../address/ip.ts';
 import { CompiledFilters } from '../policy/compiledFilters.ts';
 import type { Verdict } from '../policy/policyRoute.ts';
-import { AFI_IPV4, type AfiSafi, afiOf, safiOf } from '../wire/family.ts';
+import { AFI_IPV4, type AfiSafi, afiOf, ROUTE_TARGET, safiOf } from '../wire/family.ts';
 import {
   type AttributeEdit,
   addCommunity,
@@ -35,6 +35,7 @@ import { LOCAL, type Peers } from './peers.ts';
 import { rewrite } from './rewrite.ts';
 import type { ExportState, RibParts } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
+import type { RouteTargets } from './routeTargets.ts';
 import { isUnicast, type RouteView } from './routeView.ts';
 
 const COMMUNITY_GRACEFUL_SHUTDOWN = 0xffff0000;
@@ -59,6 +60,12 @@ export class Exporter {
   readonly #filters: CompiledFilters;
   readonly #selfNextHop: Uint8Array | undefined;
   readonly #extendedNextHop: boolean;
+  readonly #interest: RouteTargets | undefined;
+  /**
+   * Clients of a reflector hear of a route target also if they were the ones who asked for it: that somebody else wants its
+   * routes as well is not to be seen otherwise (RFC 4684 §3.2).
+   */
+  readonly tellsSource: boolean;
   readonly #scratch: AttributeBlock;
   /** What became of attributes from a peer under a verdict. */
   #made = new Map<Verdict, Map<number, number>>();
@@ -68,7 +75,14 @@ export class Exporter {
   #lastSent = 0;
 
   /** `peer` stands for all of the group. */
-  constructor({ store, view, scratch, peers, state }: RibParts, peer: RibPeer, family: PeerFamily) {
+  constructor(
+    { store, view, scratch, peers, state }: RibParts,
+    peer: RibPeer,
+    family: PeerFamily,
+    interest: RouteTargets | undefined,
+  ) {
+    this.#interest = interest;
+    this.tellsSource = family.family === ROUTE_TARGET && peer.reflectorClient;
     this.#store = store;
     this.#view = view;
     this.#scratch = scratch;
@@ -149,6 +163,9 @@ export class Exporter {
       const reflects = source.reflectorClient || this.#peer.reflectorClient;
       if (!reflects) return 'learned by iBGP, and neither peer is a reflector client';
     }
+    if (this.#interest?.wants(this.#store.block(accepted)) === false) {
+      return 'none of its route targets is one that the peer has asked for';
+    }
     if ((flags & LLGR_STALE) !== 0 && !this.#peer.longLivedGracefulRestart) {
       return 'long-lived stale, which the peer does not understand';
     }
@@ -198,7 +215,10 @@ export class Exporter {
       ? [setU32(LOCAL_PREF, 0)]
       : [defaultU32(LOCAL_PREF, DEFAULT_LOCAL_PREFERENCE)];
     if (source?.type === 'ibgp') {
-      edits.push(defaultU32(ORIGINATOR_ID, source.identifier));
+      const { identifier } = this.#state.router;
+      edits.push(
+        this.tellsSource ? setU32(ORIGINATOR_ID, identifier) : defaultU32(ORIGINATOR_ID, source.identifier),
+      );
       edits.push(prependU32(CLUSTER_LIST, this.#state.router.clusterId));
     }
     return edits;
@@ -213,7 +233,7 @@ export class Exporter {
       mode === 'keep' ||
       (mode === 'auto' && this.#peer.type === 'ibgp') ||
       !isUnicast(this.#family);
-    if (!keeps || own.length === 0) return this.#selfNextHop;
+    if (!keeps || own.length === 0 || this.tellsSource) return this.#selfNextHop;
     const isForeign = isUnicast(this.#family) && afiOf(this.#family) === AFI_IPV4 && own.length !== 4;
     return isForeign && !this.#extendedNextHop ? undefined : own;
   }

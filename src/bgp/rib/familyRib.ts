@@ -11,6 +11,7 @@ import { LOCAL } from './peers.ts';
 import { prefixOf } from './prefixOf.ts';
 import type { RibParts } from './ribParts.ts';
 import { RouteTable } from './routeTable.ts';
+import type { RouteTargets } from './routeTargets.ts';
 import { Sweep } from './sweep.ts';
 import { UpdateGroup } from './updateGroup.ts';
 
@@ -58,14 +59,14 @@ export class FamilyRib {
   #flushedAt = Number.NEGATIVE_INFINITY;
   #pause = 0;
 
-  /** `gone` hears of peers that have no routes left. */
-  constructor(family: AfiSafi, parts: RibParts, gone: (peer: number) => void) {
+  /** `tidied` hears of each peer whose routes have been gone through, and whether it has any left. */
+  constructor(family: AfiSafi, parts: RibParts, tidied: (peer: number, isGone: boolean) => void) {
     this.#parts = parts;
     this.table = new RouteTable(family, parts.store, parts.seed, parts.capacity);
     this.#sweep = new Sweep(this.table, (peer) => {
       const routes = this.incoming.get(peer);
       routes?.settled();
-      if (routes?.received === 0) gone(peer);
+      tidied(peer, routes?.received === 0);
     });
   }
 
@@ -81,10 +82,10 @@ export class FamilyRib {
   }
 
   /** The group of a peer, made if it is the first of its kind. */
-  group(key: string, peer: RibPeer, family: PeerFamily): UpdateGroup {
+  group(key: string, peer: RibPeer, family: PeerFamily, interest?: RouteTargets): UpdateGroup {
     const known = this.groups.get(key);
     if (known) return known;
-    const group = new UpdateGroup(this.#parts, this.table, peer, family);
+    const group = new UpdateGroup(this.#parts, this.table, peer, family, interest);
     this.groups.set(key, group);
     group.reconsider();
     return group;

@@ -1,5 +1,5 @@
 import { encodeEndOfRib } from '../wire/encodeUpdate.ts';
-import type { AfiSafi } from '../wire/family.ts';
+import { type AfiSafi, ROUTE_TARGET } from '../wire/family.ts';
 import { encodeMessage } from '../wire/message.ts';
 import { REFRESH_BEGIN, REFRESH_END } from '../wire/refresh.ts';
 import { AdjRibIn } from './adjRibIn.ts';
@@ -21,10 +21,13 @@ import type {
 } from './peer.ts';
 import type { Clock } from './rib.ts';
 import type { RibParts } from './ribParts.ts';
+import { CONSTRAINED, type RouteTargets, routeTargetsOf } from './routeTargets.ts';
 import type { Outlet } from './updateGroup.ts';
 
 /** How long stale routes wait for an End-of-RIB once the session is back, in seconds; FRR's and BIRD's figure. */
 const STALE_TIME = 360;
+/** How long End-of-RIB of a constrained family waits for that of the route targets, in ms (RFC 4684 §6). */
+const PATIENCE = 60_000;
 
 export interface PeerSurroundings {
   readonly parts: RibParts;
@@ -44,6 +47,8 @@ interface FamilyState {
   mark: 'none' | 'warning' | 'exceeded';
 }
 
+const ofTargets = ({ family }: NlriRange) => family === ROUTE_TARGET;
+
 /** A peer over all its sessions: its routes outlive each of them for as long as graceful restart says. */
 export class PeerRoutes {
   readonly #around: PeerSurroundings;
@@ -51,6 +56,9 @@ export class PeerRoutes {
   #peer: RibPeer | undefined;
   #outlet: Outlet | undefined;
   #reader: AttributeReader | undefined;
+  /** The peer has been told that it got all routes of the route targets it wants. */
+  #concluded = false;
+  #cancelPatience: () => void = () => {};
   readonly #families = new Map<AfiSafi, FamilyState>();
   /** Routes of families that no session has any more may still be on their way out. */
   readonly #routes = new Map<AfiSafi, AdjRibIn>();
@@ -85,7 +93,11 @@ export class PeerRoutes {
     this.#number = this.#around.parts.peers.set(peer);
     this.#reader = new AttributeReader(peer, this.#around.readBlock);
     this.#outlet = { sink, blocked: false };
+    this.#concluded = false;
     for (const settings of peer.families) this.#begin(peer, settings, this.#outlet);
+    if (peer.families.some(({ family }) => this.#interestIn(family))) {
+      this.#cancelPatience = this.#around.clock.after(PATIENCE, () => this.#conclude());
+    }
     for (const [family, routes] of this.#routes) {
       const settings = this.#families.get(family)?.settings;
       if (settings?.preserved && routes.hasStale) this.#expireAfter(family, routes, STALE_TIME);
@@ -93,6 +105,32 @@ export class PeerRoutes {
     }
     this.#around.wake();
     return this.#session(this.#outlet);
+  }
+
+  /** The peer may have asked for other route targets. */
+  reinterest(): void {
+    if (this.#peer === undefined || this.#outlet === undefined) return;
+    for (const [family, state] of this.#families) {
+      if (CONSTRAINED.has(family)) this.#regroup(this.#peer, state, this.#outlet);
+    }
+  }
+
+  /** What a session's peer wants of a family; `undefined` is everything. */
+  #interestIn(family: AfiSafi): RouteTargets | undefined {
+    const constrains = this.#peer?.families.some((one) => one.family === ROUTE_TARGET);
+    if (!constrains || !CONSTRAINED.has(family)) return undefined;
+    return routeTargetsOf(this.#around.family(ROUTE_TARGET).table, this.#number);
+  }
+
+  /** RFC 4684 §6: until the peer has said what it wants, nobody can say that it has got everything. */
+  #conclude(): void {
+    this.#cancelPatience();
+    if (this.#concluded) return;
+    this.#concluded = true;
+    for (const [family, { rib, groupKey: key }] of this.#families) {
+      if (this.#interestIn(family)) rib.groups.get(key)?.conclude(this.#number, encodeEndOfRib(family));
+    }
+    this.#around.wake();
   }
 
   /** What decides about routes on their way in has changed. */
@@ -119,7 +157,10 @@ export class PeerRoutes {
       };
     return {
       update: whileUp((update) => this.#update(update)),
-      endOfRib: whileUp((family) => this.#endRefresh(family)),
+      endOfRib: whileUp((family) => {
+        this.#endRefresh(family);
+        if (family === ROUTE_TARGET) this.#conclude();
+      }),
       refresh: whileUp((family, enhanced) => this.#refresh(family, enhanced)),
       beginRefresh: whileUp((family) => this.#beginRefresh(family)),
       endRefresh: whileUp((family) => this.#endRefresh(family)),
@@ -145,9 +186,11 @@ export class PeerRoutes {
       routes.reimport(importer);
       rib.tidy(this.#number, routes);
     }
-    const key = groupKey(peer, settings);
+    const interest = this.#interestIn(family);
+    const key = groupKey(peer, settings, interest);
     this.#families.set(family, { settings, rib, routes, groupKey: key, mark: 'none' });
-    rib.group(key, peer, settings).join(this.#number, outlet, encodeEndOfRib(family));
+    const closing = interest === undefined ? encodeEndOfRib(family) : undefined;
+    rib.group(key, peer, settings, interest).join(this.#number, outlet, closing);
   }
 
   #update(update: UpdateRoutes): void {
@@ -155,7 +198,11 @@ export class PeerRoutes {
       const state = this.#families.get(range.family);
       if (state) this.#withdraw(update.message, range, state);
     }
-    if (update.announced.length === 0) return;
+    if (update.announced.length > 0) this.#announceAll(update);
+    if (update.withdrawn.some(ofTargets) || update.announced.some(ofTargets)) this.reinterest();
+  }
+
+  #announceAll(update: UpdateRoutes): void {
     this.#reader?.read(update);
     const { overflowed } = this.#around.readBlock;
     for (const range of update.announced) {
@@ -266,13 +313,14 @@ export class PeerRoutes {
 
   /** The peer moves to the group that its new policy makes it like; what it was told before is compared there. */
   #regroup(peer: RibPeer, state: FamilyState, outlet: Outlet): void {
-    const key = groupKey(peer, state.settings);
+    const interest = this.#interestIn(state.settings.family);
+    const key = groupKey(peer, state.settings, interest);
     if (key === state.groupKey) return;
     const { rib } = state;
     const old = rib.groups.get(state.groupKey);
     const closing = old?.members.get(this.#number)?.closing;
     old?.leave(this.#number);
-    rib.group(key, peer, state.settings).join(this.#number, outlet, closing, old?.sent);
+    rib.group(key, peer, state.settings, interest).join(this.#number, outlet, closing, old?.sent);
     rib.drop(state.groupKey);
     state.groupKey = key;
   }
@@ -288,6 +336,7 @@ export class PeerRoutes {
       if (stale) this.#retain(family, routes, stale.restartTime, stale.longLivedStaleTime);
       else routes.expire();
     }
+    this.#cancelPatience();
     this.#families.clear();
     this.#outlet = undefined;
     this.#reader = undefined;

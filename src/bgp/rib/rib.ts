@@ -3,7 +3,7 @@ import type { IP, IPv4 } from '../../address/ip.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import { ExportGuard } from '../policy/exportGuard.ts';
 import { matchOf } from '../policy/prefixMatch.ts';
-import { type AfiSafi, IPV4_UNICAST, IPV6_UNICAST } from '../wire/family.ts';
+import { type AfiSafi, IPV4_UNICAST, IPV6_UNICAST, ROUTE_TARGET } from '../wire/family.ts';
 import { AdjRibIn } from './adjRibIn.ts';
 import { AttributeStore } from './attributeStore.ts';
 import { Decision, type DecisionOptions } from './decision.ts';
@@ -175,7 +175,10 @@ export class Rib {
   family(family: AfiSafi): FamilyRib {
     let rib = this.families.get(family);
     if (rib === undefined) {
-      rib = new FamilyRib(family, this.parts, (peer) => this.#retire(peer));
+      rib = new FamilyRib(family, this.parts, (peer, isGone) => {
+        if (family === ROUTE_TARGET) this.#routesOf(peer)?.reinterest();
+        if (isGone) this.#retire(peer);
+      });
       this.families.set(family, rib);
     }
     return rib;
@@ -211,10 +214,15 @@ export class Rib {
     return routes;
   }
 
+  #routesOf(number: number): PeerRoutes | undefined {
+    const name = this.parts.peers.get(number)?.name;
+    return name === undefined ? undefined : this.#peers.get(name);
+  }
+
   /** A peer without session and routes gives its number back. */
   #retire(number: number): void {
     const name = this.parts.peers.get(number)?.name;
-    const routes = name === undefined ? undefined : this.#peers.get(name);
+    const routes = this.#routesOf(number);
     if (name === undefined || routes === undefined || !routes.isGone) return;
     for (const rib of this.families.values()) rib.forgetPeer(number);
     this.#peers.delete(name);

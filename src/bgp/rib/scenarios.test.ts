@@ -332,10 +332,6 @@ test('IPv4 with an IPv6 next hop reaches only peers that take it', () => {
 });
 
 test('routes of other families are reflected as they came, and withdrawn whatever label the withdrawal has', () => {
-  const { clock, rib } = world();
-  const families = [IPV6_UNICAST, IPV4_VPN, L2VPN_EVPN, ROUTE_TARGET].map((family) => familyOf(family));
-  const from = neighbour(rib, 'i1', { ...client, families });
-  const to = neighbour(rib, 'i2', { ...client, families });
   const distinguisher = 0x0000fc0000000001n as RouteDistinguisher;
   const prefix = parsePrefix('10.7.0.0/16');
   const macIp = { distinguisher, tag: 0, mac: parseMac('02:00:00:00:00:01'), ip: parseIP('10.7.0.1') };
@@ -360,6 +356,10 @@ test('routes of other families are reflected as they came, and withdrawn whateve
     [ROUTE_TARGET, target, target, '10.0.0.1'],
   ];
   for (const [family, nlri, withdrawn, hop] of routes) {
+    const { clock, rib } = world();
+    const families = [familyOf(family)];
+    const from = neighbour(rib, 'i1', { ...client, families });
+    const to = neighbour(rib, 'i2', { ...client, families });
     const reach: Attribute = {
       type: 'MP_REACH_NLRI',
       family,

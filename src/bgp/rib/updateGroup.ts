@@ -3,8 +3,10 @@ import { Bits } from './bits.ts';
 import { Exporter } from './exporter.ts';
 import { PREFIX_LIMIT } from './nlriKeys.ts';
 import type { PeerFamily, PeerSink, RibPeer } from './peer.ts';
+import { LOCAL } from './peers.ts';
 import type { RibParts } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
+import type { RouteTargets } from './routeTargets.ts';
 import { UpdateBatch } from './updateBatch.ts';
 import { type Chunk, UpdateLog, writeChunk } from './updateLog.ts';
 
@@ -68,12 +70,18 @@ export class UpdateGroup {
   unsendable = 0;
 
   /** `peer` stands for all that will join. */
-  constructor(parts: RibParts, table: RouteTable, peer: RibPeer, family: PeerFamily) {
+  constructor(
+    parts: RibParts,
+    table: RouteTable,
+    peer: RibPeer,
+    family: PeerFamily,
+    interest: RouteTargets | undefined,
+  ) {
     this.#parts = parts;
     this.#table = table;
     this.#addPath = family.addPathSend;
     this.#paths = peer.policy.addPathSend ?? 'equal';
-    this.exporter = new Exporter(parts, peer, family);
+    this.exporter = new Exporter(parts, peer, family, interest);
     this.sent = new AdjRibOut(parts.store);
     this.#batch = new UpdateBatch(parts.store, table, {
       family: family.family,
@@ -95,6 +103,14 @@ export class UpdateGroup {
     for (let destination = 0; destination < told.end; destination++) {
       if (told.firstOf(destination) !== 0) owed.add(destination);
     }
+  }
+
+  /** What a member is to read once it knows everything. */
+  conclude(peer: number, closing: Uint8Array): void {
+    const member = this.members.get(peer);
+    if (member === undefined) return;
+    this.#detach(member);
+    member.closing = member.closing ? Buffer.concat([member.closing, closing]) : closing;
   }
 
   leave(peer: number): void {
@@ -291,7 +307,7 @@ export class UpdateGroup {
     const table = this.#table;
     const path = this.#parts.decision.bestOf(table, destination);
     const attributes = path === 0 ? 0 : this.exporter.send(table, path);
-    this.#settle(destination, 0, attributes, attributes === 0 ? 0 : (table.peer[path] as number), batch);
+    this.#settle(destination, 0, attributes, attributes === 0 ? 0 : this.#sourceOf(path), batch);
   }
 
   #comparePaths(destination: number, batch: UpdateBatch): void {
@@ -302,7 +318,7 @@ export class UpdateGroup {
       if (attributes === 0) continue;
       const ordinal = table.ordinal[path] as number;
       wanted.add(ordinal);
-      this.#settle(destination, ordinal, attributes, table.peer[path] as number, batch);
+      this.#settle(destination, ordinal, attributes, this.#sourceOf(path), batch);
     }
     const { sent } = this;
     for (let entry = sent.firstOf(destination); entry !== 0; ) {
@@ -311,6 +327,11 @@ export class UpdateGroup {
       if (!wanted.has(ordinal)) this.#settle(destination, ordinal, 0, 0, batch);
       entry = next;
     }
+  }
+
+  /** Who is not told of a path. */
+  #sourceOf(path: number): number {
+    return this.exporter.tellsSource ? LOCAL : (this.#table.peer[path] as number);
   }
 
   #settle(destination: number, ordinal: number, attributes: number, from: number, batch: UpdateBatch): void {
