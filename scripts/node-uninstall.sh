@@ -52,6 +52,13 @@ rm -rf "$root$library"
 if [[ $purge == yes ]]; then
   if [[ -z $root ]]; then
     rm -rf "$pins" "$run"
+    ip link delete tbvxlan type vxlan 2>/dev/null || true
+    # The program at the uplink: what it would forward to is gone.
+    for device in /sys/class/net/*; do
+      device=${device##*/}
+      ! tc filter show dev "$device" ingress 2>/dev/null | grep -q tb_uplink_in ||
+        tc filter delete dev "$device" ingress pref 1 handle 111 bpf
+    done
     ip route flush proto 111 2>/dev/null || true
     ip -6 route flush proto 111 2>/dev/null || true
   fi

@@ -172,7 +172,8 @@ export class AgentRig {
 
   #ask(method: string, path: string, headers: Record<string, string>, body: string): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const asked = request({ socketPath: this.socket, method, path, headers }, (response) => {
+      // A connection of its own: one that is kept may be closed by the agent at this very moment.
+      const asked = request({ socketPath: this.socket, method, path, headers, agent: false }, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('error', reject);

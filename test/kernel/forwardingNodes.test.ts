@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/store/compliance.ts';
+import { serviceYaml, sliceYaml } from './agentRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
 import { PacketSocket } from './packetSocket.ts';
@@ -196,6 +198,60 @@ describe('four nodes, two of them in the overlay', () => {
       });
     });
   }
+
+  test('packets larger than any link arrive in fragments, whichever way they take', () => {
+    for (const [from, to] of [
+      [1, 2],
+      [1, 3],
+      [3, 1],
+      [3, 4],
+    ] as const) {
+      for (const address of pod(to).addresses) {
+        const ping = () =>
+          pod(from).namespace.attempt('ping', '-n', '-c2', '-i0.2', '-W1', '-s4000', address);
+        // In IPv6 it is the sender who has to learn that a tunnel has less room, be it of the question or of the answer.
+        ping();
+        assert.match(ping().stdout, / 0% packet loss/, `${from} to ${address}`);
+      }
+    }
+  });
+
+  test('checksums hold where no device completes them', () => {
+    const offloads = ['tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off'];
+    for (const { namespace } of pods) namespace.run('ethtool', '-K', 'eth0', ...offloads);
+    try {
+      for (const [from, to] of [
+        [1, 2],
+        [3, 1],
+        [3, 4],
+      ] as const) {
+        for (const address of pod(to).addresses) {
+          assert.equal(upload(pod(from).namespace, address, 100_000).bytes, 100_000, `${from} to ${address}`);
+        }
+      }
+    } finally {
+      const back = offloads.map((word) => (word === 'off' ? 'on' : word));
+      for (const { namespace } of pods) namespace.run('ethtool', '-K', 'eth0', ...back);
+    }
+  });
+
+  test('a service leads to a pod of another node, and its answers come from the service', async () => {
+    const put = (path: string, text: string) => {
+      const file = `${rig.store}/${path}`;
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, text);
+    };
+    put('Service/default/far.yaml', serviceYaml('far', '10.96.0.10', 8080));
+    put('EndpointSlice/default/far-1.yaml', sliceYaml('far', [pod(2).address], 8080));
+    for (const number of [1, 3]) {
+      await eventually(() => {
+        assert.deepEqual(upload(pod(number).namespace, '10.96.0.10', 50_000), {
+          peer: pod(number).address,
+          bytes: 50_000,
+        });
+      });
+    }
+  });
 
   test('the node that is asked for time exceeded answers', () => {
     const { stdout } = pod(1).namespace.attempt('ping', '-n', '-c1', '-W1', '-t1', pod(2).address);
