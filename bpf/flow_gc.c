@@ -1,5 +1,6 @@
 /* This file contains the collector of finished flows: an iterator over tb_flows, run when the agent reads from it. It
- * removes flows in the kernel, both halves together, and writes what it found as lines of a name and a number. */
+ * removes flows in the kernel, both halves together, and writes what it found as lines of a name and a number. The flows
+ * of each client it counts in tb_clients. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -42,6 +43,16 @@ static __always_inline void count_state(const struct flow *flow)
 		found.reset++;
 }
 
+static __always_inline void count_client(const struct address *client)
+{
+	struct client_flows *known = bpf_map_lookup_elem(&tb_clients, client);
+	struct client_flows first = { .flows = 1 };
+	if (known)
+		known->flows++;
+	else
+		bpf_map_update_elem(&tb_clients, client, &first, BPF_NOEXIST);
+}
+
 /* Whether `other` is the other half, and not that of a later flow with the same tuple. */
 static __always_inline bool is_pair(const struct flow_key *key, const struct flow *flow, const struct flow_key *other_key,
 				    const struct flow *other)
@@ -71,6 +82,7 @@ static __always_inline void collect(const struct flow_key *key, const struct flo
 	__s32 lasted = now - idle - flow->since;
 	if (idle < (__s32)flow_timeout(key->protocol, flow->state, flags, lasted)) {
 		count_state(flow);
+		count_client(&key->source);
 		return;
 	}
 	found.expired++;

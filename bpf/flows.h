@@ -170,6 +170,7 @@ struct new_flow {
 #define FLOW_ENTERED_ON_OTHER_PORT 1
 #define FLOW_TABLE_FULL 2
 #define FLOW_NO_PORT 3
+#define FLOW_SHARE_FULL 4
 
 static __always_inline struct flow_key reply_key_of(const struct new_flow *new)
 {
@@ -234,9 +235,18 @@ static __always_inline int take_reply_tuple(struct __sk_buff *skb, const struct 
 	return FLOW_NO_PORT;
 }
 
+/* Whether a client has so many flows that the rest of the table is for the others. */
+static __always_inline bool has_its_share(const struct address *client)
+{
+	struct client_flows *known = bpf_map_lookup_elem(&tb_clients, client);
+	return known && known->full;
+}
+
 /* Enters both halves or none. */
 SUBPROGRAM int enter_flow(struct __sk_buff *skb, const struct new_flow *new)
 {
+	if (has_its_share(&new->forward.source))
+		return FLOW_SHARE_FULL;
 	__u32 now = now_seconds();
 	struct flow half = {
 		.address = new->forward.destination,

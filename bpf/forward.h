@@ -73,12 +73,14 @@ static __always_inline int enter(struct __sk_buff *skb, const struct packet *pac
 {
 	int how = enter_flow(skb, new);
 	bool direct = new->flags & FLOW_DIRECT;
-	if (how == FLOW_TABLE_FULL && direct) {
+	if ((how == FLOW_TABLE_FULL || how == FLOW_SHARE_FULL) && direct) {
 		count(REASON_direct_untracked);
 		return PASS;
 	}
 	if (how == FLOW_TABLE_FULL)
 		return drop(REASON_flow_table_full);
+	if (how == FLOW_SHARE_FULL)
+		return drop(REASON_flow_share_full);
 	if (how == FLOW_NO_PORT)
 		return drop(packet->protocol == IPPROTO_SCTP ? REASON_sctp_port : REASON_no_source_port);
 	if (how == FLOW_ENTERED_ON_OTHER_PORT)

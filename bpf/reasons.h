@@ -46,7 +46,8 @@
 	REASON(stack_pod, EVENT, "A packet from or to a pod whose packets all take the stack.") \
 	REASON(stack_flow, EVENT, "A pod's packet answers one that came by the stack: for the stack, which may have to translate it.") \
 	REASON(stack_node, EVENT, "A pod's packet is for the node itself, or has no route: for the stack.") \
-	REASON(stack_device, EVENT, "A pod's packet leaves by another device than the uplink: for the stack.")
+	REASON(stack_device, EVENT, "A pod's packet leaves by another device than the uplink: for the stack.") \
+	REASON(flow_share_full, DROP, "A client has half of tb_flows already, and is given no more.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

@@ -1,3 +1,4 @@
+import { formatIP } from '../address/ip.ts';
 import { readFill, readReasons } from '../datapath/metrics.ts';
 import type { NeighbourTable } from '../netlink/neighbourTable.ts';
 import type { Datapath } from './datapath.ts';
@@ -60,6 +61,15 @@ export function datapathMetrics(bpfDir: string, { services, flows }: Datapath): 
       help: 'Tracked flows by state, when they were last counted.',
       type: 'gauge',
       samples: Object.entries(states).map(([state, value]) => ({ labels: { state }, value })),
+    },
+    {
+      name: 'tombolo_client_flows',
+      help: 'Tracked flows of the ten clients with most of them, when they were last counted. One has at most half of the table.',
+      type: 'gauge',
+      samples: [...flows.byClient]
+        .sort(([, a], [, b]) => b - a)
+        .slice(0, 10)
+        .map(([client, value]) => ({ labels: { client: formatIP(client) }, value })),
     },
     {
       name: 'tombolo_backend_sets',

@@ -1,10 +1,12 @@
+import { formatIP, type IP } from '../address/ip.ts';
 import { withDescriptor } from '../ebpf/bpf.ts';
 import { MapIterator } from '../ebpf/iterator.ts';
 import { type BpfMap, openMap } from '../ebpf/map.ts';
 import { openPin } from '../ebpf/pin.ts';
 import type { Log } from '../log.ts';
 import { pinDirectory } from './directory.ts';
-import { type Flow, type FlowKey, MAPS } from './layout.ts';
+import { type ClientFlows, type Flow, type FlowKey, MAPS } from './layout.ts';
+import { readReasons } from './metrics.ts';
 
 /** What one run of `tb_flow_gc` found. Flows, not halves, but for `lonely`. */
 export interface FlowCounts {
@@ -20,24 +22,36 @@ export interface FlowCounts {
   readonly lonely: number;
 }
 
-/** Milliseconds between runs: usually, and when the table is filling up. */
+/** Milliseconds between runs: usually, and when the table is filling up or a client has its share. */
 const INTERVAL = { idle: 10_000, pressed: 1_000 };
 /** Share of the table in use from which it counts as filling up. */
 const PRESSURE = 0.75;
+/** What one client may have of the table: a pod that fills it would take the services from all others. */
+const SHARE = 0.5;
+/** New flows after which the collector does not wait for its time, as a share of the table. */
+const PROMPT = 0.25;
 
 /** Removes finished flows, and fragments whose first one never came, in the kernel, again and again. */
 export class FlowCollector implements Disposable {
   readonly #flows: BpfMap<FlowKey, Flow>;
+  readonly #clients: BpfMap<IP, ClientFlows>;
+  readonly #bpfDir: string;
   readonly #iterator: MapIterator;
   readonly #fragments: MapIterator;
   readonly #log: Log;
   #timer: NodeJS.Timeout | undefined;
   #counts: FlowCounts = parseCounts('');
+  #byClient: ReadonlyMap<IP, number> = new Map();
+  #full: readonly IP[] = [];
+  #entered = 0n;
+  #lastRun = 0;
 
   /** @throws {SystemError} `ENOENT` if nothing is loaded. */
   constructor(bpfDir: string, log: Log) {
     const directory = pinDirectory(bpfDir);
     this.#log = log;
+    this.#bpfDir = bpfDir;
+    this.#clients = openMap(directory.map('tb_clients'), MAPS.tb_clients.key, MAPS.tb_clients.value);
     this.#flows = openMap(directory.map('tb_flows'), MAPS.tb_flows.key, MAPS.tb_flows.value);
     this.#iterator = iterator(directory.program('tb_flow_gc'), this.#flows.fd);
     const held = openPin(directory.map('tb_held'));
@@ -55,35 +69,80 @@ export class FlowCollector implements Disposable {
     return (2 * (fresh + open + closing + reset)) / this.#flows.info.maxEntries;
   }
 
+  /** Flows of each client, of the latest run. */
+  get byClient(): ReadonlyMap<IP, number> {
+    return this.#byClient;
+  }
+
+  /** Clients that have their share of the table, as of the latest run. */
+  get full(): readonly IP[] {
+    return this.#full;
+  }
+
   run(): FlowCounts {
+    this.#entered = flowsEntered(this.#bpfDir);
+    this.#lastRun = performance.now();
     this.#fragments.run();
+    for (const [client, { full }] of [...this.#clients.entries()])
+      this.#clients.set(client, { flows: 0, full });
     this.#counts = parseCounts(this.#iterator.run().toString('latin1'));
+    this.#share();
     return this.#counts;
+  }
+
+  #share(): void {
+    const share = (this.#flows.info.maxEntries / 2) * SHARE;
+    const clients = [...this.#clients.entries()];
+    for (const [client, { flows, full }] of clients) {
+      const isFull = flows >= share;
+      if (flows === 0) this.#clients.delete(client);
+      else if (isFull !== (full === 1)) this.#clients.set(client, { flows, full: isFull ? 1 : 0 });
+    }
+    this.#byClient = new Map(
+      clients.filter(([, { flows }]) => flows > 0).map(([client, { flows }]) => [client, flows]),
+    );
+    this.#full = [...this.#byClient].filter(([, flows]) => flows >= share).map(([client]) => client);
   }
 
   /** Runs until closed, more often when the table fills up. */
   start(): void {
-    this.#timer = setTimeout(
-      () => {
-        try {
-          this.run();
-          if (this.fill > PRESSURE) this.#log.warning('the flow table fills up', { fill: this.fill });
-        } catch (error) {
-          this.#log.error('flows were not collected', { error });
+    this.#timer = setInterval(() => {
+      try {
+        if (!this.#isDue()) return;
+        this.run();
+        if (this.fill > PRESSURE) this.#log.warning('the flow table fills up', { fill: this.fill });
+        for (const client of this.#full) {
+          const flows = this.#byClient.get(client);
+          this.#log.warning('a client has its share of the flow table', { client: formatIP(client), flows });
         }
-        this.start();
-      },
-      this.fill > PRESSURE ? INTERVAL.pressed : INTERVAL.idle,
-    );
+      } catch (error) {
+        this.#log.error('flows were not collected', { error });
+      }
+    }, INTERVAL.pressed);
     this.#timer.unref();
   }
 
+  #isDue(): boolean {
+    if (this.fill > PRESSURE || this.#full.length > 0) return true;
+    if (performance.now() - this.#lastRun >= INTERVAL.idle) return true;
+    const entered = Number(flowsEntered(this.#bpfDir) - this.#entered);
+    return 2 * entered > this.#flows.info.maxEntries * PROMPT;
+  }
+
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
+    clearInterval(this.#timer);
     this.#iterator.close();
     this.#fragments.close();
+    this.#clients.close();
     this.#flows.close();
   }
+}
+
+/** How many flows were ever entered. */
+function flowsEntered(bpfDir: string): bigint {
+  return readReasons(bpfDir)
+    .filter(({ reason }) => reason === 'flow_created' || reason === 'flow_direct')
+    .reduce((sum, { count }) => sum + count, 0n);
 }
 
 function iterator(program: string, map: number): MapIterator {

@@ -159,6 +159,15 @@ export const flow = struct<Flow>({
   next_hop: raw(6),
 });
 
+/** How many flows a client has. */
+export interface ClientFlows {
+  readonly flows: number;
+  /** 1: it has its share of the table, and is given no more. */
+  readonly full: number;
+}
+
+const clientFlows = struct<ClientFlows>({ flows: u32, full: u32 });
+
 interface FragmentKey {
   readonly source: IP;
   readonly destination: IP;
@@ -309,6 +318,7 @@ export const MAPS = {
   tb_endpoints: { key: endpoint, value: u32 },
   tb_affinity: { key: affinityKey, value: affinity },
   tb_flows: { key: flowKey, value: flow },
+  tb_clients: { key: address, value: clientFlows },
   tb_fragments: { key: fragmentKey, value: fragment },
   tb_held: { key: heldKey, value: held },
   tb_netns: { key: u64, value: netns },

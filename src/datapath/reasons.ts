@@ -212,6 +212,11 @@ export const REASONS = [
     kind: 'event',
     sentence: "A pod's packet leaves by another device than the uplink: for the stack.",
   },
+  {
+    name: 'flow_share_full',
+    kind: 'drop',
+    sentence: 'A client has half of tb_flows already, and is given no more.',
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

@@ -36,6 +36,17 @@ describe('the table of flows', () => {
     }
   });
 
+  test('gives no more to a client that has its share, and all the others what they want', () => {
+    const { address: client } = endpointOf(at(CLIENT, 1));
+    send('S', 1);
+    datapath.maps.tb_clients.set(client, { flows: 1, full: 1 });
+    assert.equal(sent({ ...asked, transport: tcp({ from: 1, to: 80 }) }).port, 8080, 'what it has goes on');
+    pod.drops('tb_eth0_egress', { ...asked, transport: tcp({ from: 2, to: 80 }) }, 'flow_share_full');
+    assert.equal(sent({ ...asked, source: '10.1.0.3', transport: tcp({ from: 2, to: 80 }) }).port, 8080);
+    datapath.maps.tb_clients.set(client, { flows: 1, full: 0 });
+    assert.equal(send('S', 2).port, 8080);
+  });
+
   test('when every source port is taken drops what needs one', () => {
     const large = new Datapath({ maxEntries: { tb_flows: 70000 } });
     const other = new TestPod(new TestNamespaces('bpfports'), large);
@@ -64,6 +75,14 @@ describe('the collector', () => {
   const nothing = { new: 0, open: 0, closing: 0, reset: 0, direct: 0, expired: 0, lonely: 0 };
 
   test('finds nothing in an empty table', () => assert.deepEqual(run(), nothing));
+
+  test('counts the flows of each client', () => {
+    for (const port of [1, 2, 3]) send('S', port);
+    send('S', 1, { source: '10.1.0.3' });
+    run();
+    const counted = [...datapath.maps.tb_clients.entries()].map(([, { flows }]) => flows);
+    assert.deepEqual(counted.sort(), [1, 3]);
+  });
 
   test('counts flows by state, and leaves them alone', () => {
     send('S', 1);

@@ -40,7 +40,7 @@ export type ProgramName =
   | 'tb_held_gc';
 
 const WRITTEN_BY_PACKETS = [
-  ...(['tb_flows', 'tb_affinity', 'tb_fragments', 'tb_held', 'tb_sock_peers'] as const),
+  ...(['tb_clients', 'tb_flows', 'tb_affinity', 'tb_fragments', 'tb_held', 'tb_sock_peers'] as const),
   'tb_stack_flows',
 ] as const;
 

@@ -9,7 +9,7 @@ import type { ServiceInput } from '../../src/agent/serviceFeed.ts';
 import { ServiceTable } from '../../src/agent/serviceTable.ts';
 import { pinDirectory } from '../../src/datapath/directory.ts';
 import { FlowCollector, listFlows } from '../../src/datapath/flows.ts';
-import { type Endpoint, MAPS, PROTOCOLS } from '../../src/datapath/layout.ts';
+import { type Endpoint, type FlowKey, MAPS, PROTOCOLS } from '../../src/datapath/layout.ts';
 import { readFill, readReasons } from '../../src/datapath/metrics.ts';
 import { listNamespace, unlistNamespace } from '../../src/datapath/namespaces.ts';
 import { loadDatapath, OBJECTS } from '../../src/datapath/programs.ts';
@@ -351,6 +351,27 @@ test('finished flows are collected, the others are counted and listed', () => {
     [2001],
   );
   map.deleteAll([...map.entries()].map(([key]) => key));
+  map.close();
+});
+
+test('a client with half of the table is named and given no more, until it has less', () => {
+  const map = flows();
+  for (let port = 1; port <= 1024; port++) addFlow(map, '10.1.0.9', port);
+  using collector = new FlowCollector(bpfDir, silentLog);
+  const clients = openMap(directory.map('tb_clients'), MAPS.tb_clients.key, MAPS.tb_clients.value);
+  const marks = () => [...clients.entries()].map(([client, { full }]) => [formatIP(client), full]);
+  collector.run();
+  assert.deepEqual([...collector.byClient.values()], [1024]);
+  assert.deepEqual(collector.full.map(formatIP), ['10.1.0.9']);
+  assert.deepEqual(marks(), [['10.1.0.9', 1]]);
+  const ofOne = ({ source_port, destination_port }: FlowKey) => source_port === 1 || destination_port === 1;
+  map.deleteAll([...map.keys()].filter(ofOne));
+  collector.run();
+  assert.deepEqual([collector.full, marks()], [[], [['10.1.0.9', 0]]]);
+  map.deleteAll([...map.keys()]);
+  collector.run();
+  assert.deepEqual(marks(), []);
+  clients.close();
   map.close();
 });
 
