@@ -14,7 +14,11 @@ export const MP_UNREACH_NLRI = 15;
 export const EXTENDED_COMMUNITIES = 16;
 export const AS4_PATH = 17;
 export const AS4_AGGREGATOR = 18;
+const PMSI_TUNNEL = 22;
+const TUNNEL_ENCAPSULATION = 23;
+const IPV6_EXTENDED_COMMUNITIES = 25;
 export const LARGE_COMMUNITIES = 32;
+const PREFIX_SID = 40;
 
 export const OPTIONAL = 0x80;
 export const TRANSITIVE = 0x40;
@@ -42,6 +46,10 @@ export function flagsOf(type: number): number | undefined {
     case AS4_PATH:
     case AS4_AGGREGATOR:
     case LARGE_COMMUNITIES:
+    case PMSI_TUNNEL:
+    case TUNNEL_ENCAPSULATION:
+    case IPV6_EXTENDED_COMMUNITIES:
+    case PREFIX_SID:
       return OPTIONAL | TRANSITIVE;
     default:
       return undefined;
