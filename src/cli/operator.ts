@@ -5,6 +5,7 @@ import { type AddressAndPort, parseAddressAndPort } from '../store/kinds/bgpValu
 interface OperatorFlags {
   store: string;
   leaseDuration: number;
+  shrinkAfter: number;
   metricsAddress?: AddressAndPort;
   logLevel: LogLevel;
 }
@@ -23,11 +24,16 @@ export function operatorCommand(): Command {
         .argParser(parseSeconds)
         .default(15_000, '15'),
     )
+    .addOption(
+      new Option('--shrink-after <seconds>', 'how long a node may hold a block it does not need')
+        .argParser(parseSeconds)
+        .default(60_000, '60'),
+    )
     .option('--metrics-address <address>', 'ADDRESS:PORT for Prometheus', parseListener)
     .addOption(new Option('--log-level <level>', 'how much to say').choices([...LOG_LEVELS]).default('info'))
-    .action(async ({ store, leaseDuration, metricsAddress, logLevel }: OperatorFlags) => {
+    .action(async ({ store, leaseDuration, shrinkAfter, metricsAddress, logLevel }: OperatorFlags) => {
       const { runOperatorProcess } = await import('../operator/process.ts');
-      await runOperatorProcess({ store, leaseDuration, metricsAddress, logLevel });
+      await runOperatorProcess({ store, leaseDuration, shrinkAfter, metricsAddress, logLevel });
     });
 }
 

@@ -53,7 +53,7 @@ const always = () => true;
 test('a new leader plans when it has read everything, and not before', async () => {
   for (const kind of ['IPPool', 'Node', 'NodeNetwork', 'IPAMConfiguration', 'IPClaim'] as const) {
     const store = await clusterOf('a');
-    const operator = new Operator(store, Date.now, silentLog);
+    const operator = new Operator({ store, now: Date.now, log: silentLog });
     store.failing = kind;
     await assert.rejects(operator.round(always), /connection reset/);
     store.failing = undefined;
@@ -65,7 +65,7 @@ test('a new leader plans when it has read everything, and not before', async () 
 
 test('while one NodeNetwork cannot be read no block is given to anybody', async () => {
   const store = await clusterOf('a');
-  const operator = new Operator(store, Date.now, silentLog);
+  const operator = new Operator({ store, now: Date.now, log: silentLog });
   store.unreadable = ['Cannot accept NodeNetwork/b.yaml: spec.segments[0].cidr'];
   const { shortages } = await operator.round(always);
   assert.match(
@@ -81,7 +81,7 @@ test('while one NodeNetwork cannot be read no block is given to anybody', async 
 test("the range of a write whose answer got lost is nobody else's until it has been read again", async () => {
   for (const committed of [true, false]) {
     const store = await clusterOf('a');
-    const operator = new Operator(store, Date.now, silentLog);
+    const operator = new Operator({ store, now: Date.now, log: silentLog });
     store.lost = { name: 'a', committed };
     assert.equal((await operator.round(always)).failed, 1);
     store.lost = undefined;
@@ -94,7 +94,7 @@ test("the range of a write whose answer got lost is nobody else's until it has b
 
 test('who no longer leads writes nothing more of the plan', async () => {
   const store = await clusterOf('a', 'b', 'c');
-  const operator = new Operator(store, Date.now, silentLog);
+  const operator = new Operator({ store, now: Date.now, log: silentLog });
   let writes = 0;
   await operator.round(() => writes++ < 2);
   assert.equal((await held(store)).length, 2);

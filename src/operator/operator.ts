@@ -22,6 +22,16 @@ export interface RoundReport {
   readonly refusals: readonly Refusal[];
 }
 
+export interface OperatorParts {
+  readonly store: Store;
+  /** Wall time in milliseconds. */
+  readonly now: () => number;
+  readonly log: Log;
+  readonly events?: Pick<EventRecorder, 'record'>;
+  /** How long a block must be superfluous before it is asked back, in milliseconds. */
+  readonly shrinkAfter?: number | undefined;
+}
+
 /** Several writes are on their way at once; more would only wait in the API server. */
 const PARALLEL_WRITES = 8;
 
@@ -39,13 +49,14 @@ export class Operator {
   #said = new Set<string>();
   #shapes: Shapes = new Map();
   readonly #events: Pick<EventRecorder, 'record'> | undefined;
+  readonly #shrinkAfter: number | undefined;
 
-  /** @param now Wall time in milliseconds. */
-  constructor(store: Store, now: () => number, log: Log, events?: Pick<EventRecorder, 'record'>) {
+  constructor({ store, now, log, events, shrinkAfter }: OperatorParts) {
     this.#store = store;
     this.#now = now;
     this.#log = log;
     this.#events = events;
+    this.#shrinkAfter = shrinkAfter;
   }
 
   /**
@@ -57,7 +68,10 @@ export class Operator {
     const listed = await listAll(this.#store);
     const { world, refusals, shapes } = readWorld(listed, this.#now(), this.#shapes);
     this.#shapes = shapes;
-    const planned = plan({ ...world, uncertain }, this.#idle);
+    const planned = plan(
+      { ...world, uncertain, shrinkAfter: this.#shrinkAfter ?? world.shrinkAfter },
+      this.#idle,
+    );
     this.#idle = planned.idle;
     this.#uncertain = [];
     this.#say(refusals, planned.conflicts, planned.shortages);

@@ -152,7 +152,15 @@ function* operate(
       yield;
     }
     const planned = plan(
-      { pools: [POOL], nodes, uncertain: [], unreadable: [], maxBlocksPerNode: 0, now: cluster.now },
+      {
+        pools: [POOL],
+        nodes,
+        uncertain: [],
+        unreadable: [],
+        maxBlocksPerNode: 0,
+        shrinkAfter: 60_000,
+        now: cluster.now,
+      },
       idle,
     );
     idle = planned.idle;

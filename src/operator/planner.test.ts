@@ -4,7 +4,6 @@ import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import { parseSelector } from '../selector/selector.ts';
 import { plan } from './planner.ts';
 import type { Pool } from './pool.ts';
-import { OBSERVATION_GAP } from './surplus.ts';
 import type { NodeView, Segment, SegmentReport, World } from './world.ts';
 
 function pool(
@@ -30,7 +29,16 @@ function node(name: string, change: Partial<NodeView> = {}): NodeView {
 }
 
 function world(pools: Pool[], nodes: NodeView[], change: Partial<World> = {}): World {
-  return { pools, nodes, uncertain: [], unreadable: [], maxBlocksPerNode: 0, now: 1_000_000, ...change };
+  return {
+    pools,
+    nodes,
+    uncertain: [],
+    unreadable: [],
+    maxBlocksPerNode: 0,
+    shrinkAfter: 60_000,
+    now: 1_000_000,
+    ...change,
+  };
 }
 
 function segment(cidr: string, change: Partial<Segment> = {}): Segment {
@@ -183,7 +191,7 @@ test('an empty block is asked back at the second observation, drained, cooled, a
   );
   const first = plan(before);
   assert.deepEqual(first.assignments, []);
-  const second = plan({ ...before, now: before.now + OBSERVATION_GAP }, first.idle);
+  const second = plan({ ...before, now: before.now + before.shrinkAfter }, first.idle);
   const releasing = second.assignments[0]?.segments[1];
   assert.ok(releasing);
   assert.deepEqual([releasing.state, releasing.generation], ['releasing', 2]);

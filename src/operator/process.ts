@@ -13,6 +13,8 @@ export interface OperatorProcessOptions {
   readonly store: string;
   /** How long a leader that falls silent stays one, in milliseconds. */
   readonly leaseDuration: number;
+  /** How long a block must be superfluous before it is asked back, in milliseconds. */
+  readonly shrinkAfter: number;
   /** Where Prometheus may ask; nowhere where absent. */
   readonly metricsAddress: AddressAndPort | undefined;
   readonly logLevel: LogLevel;
@@ -40,9 +42,9 @@ export async function runOperatorProcess(options: OperatorProcessOptions): Promi
         log,
       ));
     log.info('ready', { store: store.location, version, commit });
-    const { leaseDuration } = options;
+    const { leaseDuration, shrinkAfter } = options;
     const onRound = (round: RoundReport) => rounds.add(round);
-    await runOperator({ store, log, leaseDuration, onRound }, told.signal);
+    await runOperator({ store, log, leaseDuration, shrinkAfter, onRound }, told.signal);
     if (server) await drained(server);
     log.info('stopped');
   } finally {

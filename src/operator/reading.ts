@@ -14,6 +14,7 @@ import type { NodeView, Segment, SegmentReport, World } from './world.ts';
 /** Calico's default for `maxBlocksPerHost`. */
 const MAX_BLOCKS_PER_NODE = 20;
 const COOLDOWN_SECONDS = 60;
+const SHRINK_AFTER = 60_000;
 /** Where a pool names no watermarks: room for a burst of pods before a new block arrives. */
 const LOW = 8;
 
@@ -58,6 +59,7 @@ export function readWorld(
     pools,
     nodes: names.map((name) => viewOf(name, nodes.get(name), networks.get(name), listed.unreadable.nodes)),
     unreadable: listed.unreadable.networks,
+    shrinkAfter: SHRINK_AFTER,
     maxBlocksPerNode: configuration?.spec.maxBlocksPerHost ?? MAX_BLOCKS_PER_NODE,
     now,
   };

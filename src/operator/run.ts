@@ -21,6 +21,8 @@ export interface OperatorOptions {
   readonly interval?: number;
   readonly onRound?: (report: RoundReport) => void;
   readonly clock?: Clock;
+  /** How long a block must be superfluous before it is asked back, in milliseconds. */
+  readonly shrinkAfter?: number | undefined;
 }
 
 const LEASE_DURATION = 15_000;
@@ -39,6 +41,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     interval = INTERVAL,
     onRound,
     clock = systemClock,
+    shrinkAfter,
   } = options;
   // Every follower and every pause listens to it.
   setMaxListeners(4 * FOLLOWED.length + 8, signal);
@@ -50,7 +53,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     wallTime: () => new Date(clock.wall()),
   });
   const events = new EventRecorder({ store, component: 'tombolo-operator', now: clock.wall, log });
-  const operator = new Operator(store, clock.wall, log, events);
+  const operator = new Operator({ store, now: clock.wall, log, events, shrinkAfter });
   const claims = new ClaimKeeper({
     store,
     now: clock.wall,

@@ -4,9 +4,6 @@ import { blockAddresses, type Pool } from './pool.ts';
 import { reportOf, type Seen, since } from './transition.ts';
 import { keyOf, type Segment, type World } from './world.ts';
 
-/** A block must be superfluous at two observations this far apart, in milliseconds, before it is asked back. */
-export const OBSERVATION_GAP = 60_000;
-
 /**
  * Asks back what a node holds without need: one wholly empty block at a time, the newest first, never the last one of its
  * pool, unless that is disabled, and never the one with the node's own address.
@@ -19,7 +16,7 @@ export function surplus(draft: Draft, world: World, seen: Seen): void {
     const candidate = superfluous(draft, pool);
     if (candidate === undefined) continue;
     const key = keyOf(draft.node.name, candidate);
-    if (world.now - since(key, world.now, seen) < OBSERVATION_GAP) continue;
+    if (world.now - since(key, world.now, seen) < world.shrinkAfter) continue;
     draft.change(
       candidate,
       { ...candidate, state: 'releasing', generation: candidate.generation + 1 },

@@ -62,6 +62,8 @@ export interface World {
   readonly unreadable: readonly string[];
   /** Calico's `maxBlocksPerHost`; 0 means no limit. */
   readonly maxBlocksPerNode: number;
+  /** A block must be superfluous at two observations this far apart, in milliseconds, before it is asked back. */
+  readonly shrinkAfter: number;
   /** Wall time in milliseconds. */
   readonly now: number;
 }

@@ -25,7 +25,7 @@ export class SimulatedCluster {
 
   constructor(nodes: number) {
     this.#names = Array.from({ length: nodes }, (_, index) => `node-${index}`);
-    this.#operator = new Operator(this.#store, () => this.#now, silentLog);
+    this.#operator = new Operator({ store: this.#store, now: () => this.#now, log: silentLog });
   }
 
   async start(): Promise<void> {
