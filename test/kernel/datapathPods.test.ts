@@ -316,10 +316,10 @@ while True:
     data, peer = s.recvfrom(64); s.sendto(data, peer)
 `;
   const STREAM = `
-import socket, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('${SERVICE}', 80)); s.settimeout(1)
-lost = wrong = sent = 0; end = time.time() + float(sys.argv[1])
-while time.time() < end:
+import select, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('${SERVICE}', 80)); s.settimeout(5)
+lost = wrong = sent = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
     sent += 1
     try:
         s.send(str(sent).encode())
@@ -351,22 +351,15 @@ print(sent, lost, wrong, s.getpeername()[0])
     program(set.backends);
     const echo = server.namespace.start('python3', ['-c', ECHO], { stdio: ['ignore', 'pipe', 'inherit'] });
     await new Promise((resolve) => echo.stdout?.once('data', resolve));
-    const stream = client.namespace.start('python3', ['-c', STREAM, '4'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+    const stream = client.namespace.start('python3', ['-c', STREAM], {
+      stdio: ['pipe', 'pipe', 'inherit'],
     });
     let said = '';
     stream.stdout?.setEncoding('utf8').on('data', (text: string) => {
       said += text;
     });
-    let running = true;
-    const closed = new Promise<void>((resolve) =>
-      stream.once('close', () => {
-        running = false;
-        resolve();
-      }),
-    );
-    let upgrades = 0;
-    for (; running; upgrades++) {
+    const closed = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+    for (let upgrades = 0; upgrades < 5; upgrades++) {
       load();
       assert.deepEqual(both.replaceAll(), []);
       // New slots under the stream: another backend comes and goes.
@@ -374,9 +367,10 @@ print(sent, lost, wrong, s.getpeername()[0])
       program(upgrades % 2 === 0 ? [...set.backends, other] : set.backends);
       await setTimeout(20);
     }
+    stream.stdin?.end();
     await closed;
     const [sent = 0, lost, wrong] = said.split(' ').map(Number);
-    assert.ok(sent > 200 && upgrades > 2, `${sent} packets, ${upgrades} upgrades`);
+    assert.ok(sent > 50, `${sent} packets`);
     assert.deepEqual([lost, wrong], [0, 0], said);
     assert.deepEqual([...listFlows(bpfDir)].length, 1);
     client.close();
