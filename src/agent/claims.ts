@@ -48,6 +48,8 @@ export interface ClaimsParts {
   /** Tells people what became of a pod's fixed address. */
   readonly tell: (pod: ClaimRequest['pod'], happening: Happening) => void;
   readonly log: Log;
+  /** So long an ADD waits, in ms. */
+  readonly patience?: number;
 }
 
 /** An address of this node's blocks, and the node that holds it. */
@@ -120,7 +122,7 @@ export class Claims {
 
   async #win(key: string, request: ClaimRequest): Promise<Allocation> {
     let claim = request.terms.claim;
-    for (const end = performance.now() + PATIENCE_MS; ; ) {
+    for (const end = performance.now() + (this.#parts.patience ?? PATIENCE_MS); ; ) {
       const outcome = await this.#attempt(key, claim, request);
       if ('allocation' in outcome) {
         this.#tell(key, outcome.allocation, request);
@@ -226,7 +228,7 @@ export class Claims {
    */
   async #passage(key: string, borrowed: readonly IP[], container: string): Promise<void> {
     const obstacles = await this.#parts.blockOwners(borrowed);
-    for (const end = performance.now() + PATIENCE_MS; obstacles.length > 0; ) {
+    for (const end = performance.now() + (this.#parts.patience ?? PATIENCE_MS); obstacles.length > 0; ) {
       if (this.#known.get(key)?.status?.passedTo === container) return;
       const left = end - performance.now();
       if (left <= 0) {

@@ -9,6 +9,7 @@ import { isStoreError, type Store } from '../store/store.ts';
 import { listAll } from './listing.ts';
 import { plan } from './planner.ts';
 import { refusalText, withAcceptance } from './poolStatus.ts';
+import { type PoolUse, poolUses } from './poolUse.ts';
 import { type Refusal, readWorld, type Shapes, writeSegment } from './reading.ts';
 import { withShortage } from './shortageCondition.ts';
 import type { Assignment, Idle, Shortage } from './world.ts';
@@ -20,6 +21,8 @@ export interface RoundReport {
   readonly shortages: readonly Shortage[];
   readonly conflicts: readonly string[];
   readonly refusals: readonly Refusal[];
+  /** How the pools were used when it began; computed when it is asked for. */
+  readonly pools: () => readonly PoolUse[];
 }
 
 export interface OperatorParts {
@@ -81,7 +84,9 @@ export class Operator {
     const unchanged = listed.networks.filter(({ metadata }) => !assigned.has(metadata.name));
     await this.#tellShortages(unchanged, planned.shortages, mayWrite);
     await this.#tellPools(listed.pools, refusals, mayWrite);
-    return { ...outcome, shortages: planned.shortages, conflicts: planned.conflicts, refusals };
+    const { shortages, conflicts } = planned;
+    const pools = () => poolUses({ ...world, uncertain }, listed.claims);
+    return { ...outcome, shortages, conflicts, refusals, pools };
   }
 
   async #writeAll(

@@ -5,7 +5,9 @@ import { createLog, type LogLevel } from '../log.ts';
 import type { AddressAndPort } from '../store/kinds/bgpValues.ts';
 import { openStore } from '../store/open.ts';
 import { commit, version } from '../version.ts';
+import type { ClaimsReport } from './claims.ts';
 import type { RoundReport } from './operator.ts';
+import type { PoolUse } from './poolUse.ts';
 import { runOperator } from './run.ts';
 
 export interface OperatorProcessOptions {
@@ -43,7 +45,7 @@ export async function runOperatorProcess(options: OperatorProcessOptions): Promi
       ));
     log.info('ready', { store: store.location, version, commit });
     const { leaseDuration, shrinkAfter } = options;
-    const onRound = (round: RoundReport) => rounds.add(round);
+    const onRound = (round: RoundReport, claims: ClaimsReport) => rounds.add(round, claims);
     await runOperator({ store, log, leaseDuration, shrinkAfter, onRound }, told.signal);
     if (server) await drained(server);
     log.info('stopped');
@@ -55,10 +57,12 @@ export async function runOperatorProcess(options: OperatorProcessOptions): Promi
 /** What the rounds have come to, for Prometheus. */
 class Rounds {
   #latest: RoundReport | undefined;
+  #claims: ClaimsReport = { claims: 0, held: 0, ended: 0 };
   readonly #totals = { rounds: 0, written: 0, conflicted: 0, failed: 0 };
 
-  add(round: RoundReport): void {
+  add(round: RoundReport, claims: ClaimsReport): void {
     this.#latest = round;
+    this.#claims = claims;
     this.#totals.rounds++;
     for (const outcome of ['written', 'conflicted', 'failed'] as const) {
       this.#totals[outcome] += round[outcome];
@@ -93,6 +97,41 @@ class Rounds {
       ),
       gauge('refused_pools', 'Pools that are left out.', this.#latest?.refusals.length ?? 0),
       gauge('ranges_held_twice', 'Ranges that two nodes hold.', this.#latest?.conflicts.length ?? 0),
+      gauge('claims', 'Fixed addresses: claims there are.', this.#claims.claims),
+      gauge('claims_held', 'Of these, how many a pod holds.', this.#claims.held),
+      {
+        name: 'tombolo_operator_claims_ended_total',
+        help: 'Claims that nobody was coming back for.',
+        type: 'counter',
+        samples: [{ value: this.#claims.ended }],
+      },
+      ...poolMetrics(this.#latest?.pools() ?? []),
     ];
   }
+}
+
+function poolMetrics(pools: readonly PoolUse[]): Metric[] {
+  const blocks = pools.flatMap(({ pool, held, cooling, free }) => [
+    { labels: { pool, state: 'held' }, value: held },
+    { labels: { pool, state: 'cooling' }, value: cooling },
+    { labels: { pool, state: 'free' }, value: Number(free) },
+  ]);
+  const addresses = pools.flatMap(({ pool, used, capacity }) => [
+    { labels: { pool, state: 'used' }, value: used },
+    { labels: { pool, state: 'capacity' }, value: Number(capacity) },
+  ]);
+  return [
+    {
+      name: 'tombolo_pool_blocks',
+      help: 'Blocks of a pool; those that cool down are held, too.',
+      type: 'gauge',
+      samples: blocks,
+    },
+    {
+      name: 'tombolo_pool_addresses',
+      help: "Addresses of a pool in nodes' blocks.",
+      type: 'gauge',
+      samples: addresses,
+    },
+  ];
 }

@@ -8,7 +8,7 @@ import { EventRecorder } from '../store/events.ts';
 import { follow } from '../store/follow.ts';
 import type { Kind } from '../store/kinds/registry.ts';
 import type { Store } from '../store/store.ts';
-import { ClaimKeeper } from './claims.ts';
+import { ClaimKeeper, type ClaimsReport } from './claims.ts';
 import { Election } from './election.ts';
 import { Operator, type RoundReport } from './operator.ts';
 
@@ -19,7 +19,7 @@ export interface OperatorOptions {
   readonly leaseDuration?: number;
   /** A round at least this often, in milliseconds: segments cool down and idle without anybody writing. */
   readonly interval?: number;
-  readonly onRound?: (report: RoundReport) => void;
+  readonly onRound?: (report: RoundReport, claims: ClaimsReport) => void;
   readonly clock?: Clock;
   /** How long a block must be superfluous before it is asked back, in milliseconds. */
   readonly shrinkAfter?: number | undefined;
@@ -71,10 +71,10 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     try {
       const mayWrite = () => election.leads && !signal.aborted;
       const report = await operator.round(mayWrite);
-      await claims.round(mayWrite);
-      onRound?.(report);
-      // A claim becomes a segment in the next round.
+      // A claim on a block becomes a segment in the next round.
       if (report.written + report.conflicted > 0) changed.ring();
+      await claims.round(mayWrite);
+      onRound?.(report, claims.report);
     } catch (error) {
       log.error('a round of planning failed; it is tried again', { error: messageOf(error) });
     }

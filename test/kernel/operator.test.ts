@@ -169,6 +169,8 @@ describe('an operator and an agent', () => {
       const metrics = await (await fetch('http://127.0.0.1:19478/metrics')).text();
       assert.match(metrics, /^tombolo_operator_writes_total\{outcome="written"\} 2$/m);
       assert.match(metrics, /^tombolo_operator_short_nodes 0$/m);
+      assert.match(metrics, /^tombolo_pool_blocks\{pool="default",state="held"\} 1$/m);
+      assert.match(metrics, /^tombolo_operator_claims 0$/m);
     });
   });
 });
