@@ -1,12 +1,18 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isIPv4 } from '../address/ip.ts';
-import { ensureOverlayDevice, OVERLAY_OVERHEAD, removeOverlayDevice } from '../datapath/overlayDevice.ts';
-import { writeOverlayRoutes } from '../datapath/overlayRoutes.ts';
+import {
+  ensureOverlayDevice,
+  OVERLAY_DEVICE,
+  OVERLAY_OVERHEAD,
+  removeOverlayDevice,
+} from '../datapath/overlayDevice.ts';
+import { OVERLAY_PRIORITY, writeOverlayRoutes } from '../datapath/overlayRoutes.ts';
 import { planTunnels, type TunnelPlan } from '../datapath/tunnelPlan.ts';
 import { writeTunnels } from '../datapath/tunnels.ts';
 import { changeThisNode } from '../datapath/uplink.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
+import { type KernelEvent, monitor } from '../netlink/monitor.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { IPPool } from '../store/kinds/ipPool.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
@@ -107,6 +113,10 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     settle.soon();
   });
 
+  const watch = monitor(['link', 'route'], (event) => {
+    if (current.overlay && isLoss(event)) settle.soon();
+  });
+
   return {
     changed: settle.soon,
     podMtu: () => (routing === 'overlay' ? overlayMtu : 0),
@@ -114,7 +124,22 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     problems: () => [...current.problems, ...(failure === undefined ? [] : [failure])],
     async stop() {
       clearTimeout(retry);
+      watch.close();
       await settle.stop();
     },
   };
+}
+
+/** Whether somebody may have taken away what is ours: network managers tidy up what they do not know. */
+function isLoss(event: KernelEvent): boolean {
+  switch (event.kind) {
+    case 'overrun':
+      return true;
+    case 'link':
+      return event.change === 'deleted' && event.link.name === OVERLAY_DEVICE;
+    case 'route':
+      return event.change === 'deleted' && event.route.priority === OVERLAY_PRIORITY;
+    default:
+      return false;
+  }
 }

@@ -25,6 +25,10 @@ const COMMANDS: Record<string, readonly [summary: string, load: () => Promise<im
       'the services that this node serves',
       async () => (await import('./service.ts')).serviceCommand(),
     ],
+    tunnel: [
+      'the ways to the other nodes and their pods',
+      async () => (await import('./tunnel.ts')).tunnelCommand(),
+    ],
     ipam: ['the addresses of this node', async () => (await import('./ipam.ts')).ipamCommand()],
     bgp: ['BGP as this node speaks it', async () => (await import('./bgp.ts')).bgpCommand()],
     preflight: [

@@ -12,7 +12,7 @@ import {
 import type { Netlink } from '../netlink/socket.ts';
 
 /** Before what BGP says of the same prefix: which way a node is reached is decided in one place. */
-const PRIORITY = 10;
+export const OVERLAY_PRIORITY = 10;
 
 /**
  * Routes these prefixes into the overlay, and no others: for the node's own packets, and those of pods that its stack
@@ -43,7 +43,12 @@ function routeTo(prefix: Prefix, index: number, addresses: readonly IP[]): Route
   const family = familyOf(prefix.address);
   const preferredSource = addresses.find((address) => familyOf(address) === family);
   const gateway = LINK_GATEWAY[family];
-  return { prefix, priority: PRIORITY, preferredSource, nextHops: [{ index, gateway, onLink: true }] };
+  return {
+    prefix,
+    priority: OVERLAY_PRIORITY,
+    preferredSource,
+    nextHops: [{ index, gateway, onLink: true }],
+  };
 }
 
 function isSame(installed: InstalledRoute, { prefix, priority, preferredSource }: Route): boolean {

@@ -358,10 +358,28 @@ describe('four nodes, two of them in the overlay', () => {
     assert.deepEqual(entries.map(({ dst }) => dst).sort(), ['169.254.1.1', 'fe80::1']);
   });
 
+  test('what somebody takes away of the overlay comes back', async () => {
+    const { node } = rig.node(1).rig;
+    for (const words of ['link delete tbvxlan', 'route delete 10.77.2.0/24']) {
+      node.run('ip', ...words.split(' '));
+      await eventually(() => {
+        assert.deepEqual(
+          node.ip('route show dev tbvxlan proto 111').map(({ dst }) => dst),
+          ['10.77.2.0/24', '10.77.3.0/24', '10.77.4.0/24'],
+        );
+      });
+      assert.equal(upload(pod(1).namespace, pod(2).address).peer, pod(1).address);
+      assert.equal(upload(node, pod(2).address).peer, '10.77.1.0');
+    }
+  });
+
   test('a pod is listed with the way its packets take', async () => {
     const { stdout } = await rig.node(1).rig.cli(['endpoint', 'list']);
     assert.match(stdout, /FORWARDING/);
     assert.match(stdout, /tbo[0-9a-f]{11} +fast +attached/);
+    const ways = await rig.node(3).rig.cli(['tunnel', 'list']);
+    assert.match(ways.stdout, /^10\.77\.1\.0\/24 +pods +four1 +overlay +192\.0\.2\.11$/m);
+    assert.match(ways.stdout, /^10\.77\.4\.0\/24 +pods +four4 +underlay +-$/m);
   });
 
   test('killed and started again, an agent loses no packet of its pods', async () => {
@@ -373,10 +391,11 @@ describe('four nodes, two of them in the overlay', () => {
     pinger.stdout?.on('data', (text) => {
       said += text;
     });
+    const ended = once(pinger, 'close');
     assert.equal(await agent.end('SIGKILL'), 'SIGKILL');
     assert.equal(upload(pod(1).namespace, pod(2).address).peer, pod(1).address);
     await agent.start();
-    await once(pinger, 'close');
+    await ended;
     assert.match(said, /120 packets transmitted, 120 received/);
     assert.equal(upload(rig.node(1).rig.node, pod(2).address).peer, '10.77.1.0');
   });
