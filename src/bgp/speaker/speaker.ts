@@ -133,6 +133,8 @@ export class Speaker {
   }
 
   #reconfigure(neighbour: Neighbour, config: NeighbourConfig): void {
+    // Mostly one of thousands has changed.
+    if (isDeepStrictEqual(neighbour.config, config)) return;
     if (neighbour.config.password !== config.password) {
       for (const transport of neighbour.transports()) {
         transport.setKey(hostPrefix(config.address), config.password);
