@@ -12,8 +12,8 @@ export interface LastReset {
 
 /** How a session ended, in one line with its direction. */
 /**
- * Whether the end of a connection that was no session is worth telling: it was not if it only made room for another one, and
- * a dial that finds nobody says less than how the last session ended.
+ * Whether the end of a connection that was no session is worth telling. It is not if we wanted it ourselves, to make room for
+ * another one or together with a session; and a dial that finds nobody says less than how the last session ended.
  */
 export function isWorthTelling(reason: DownReason, before: LastReset | undefined): boolean {
   switch (reason.type) {
@@ -23,6 +23,7 @@ export function isWorthTelling(reason: DownReason, before: LastReset | undefined
     case 'connectionLost':
       return before === undefined;
     case 'notificationSent':
+      return reason.notification.code !== CEASE;
     case 'notificationReceived':
       return !isCollision(reason.notification);
     case 'sendHoldTimerExpired':

@@ -88,7 +88,8 @@ export class Neighbour {
   readonly #links = new Map<number, Link>();
   #peer: Peer = disabledPeer;
   #incoming: ((events: TransportEvents) => Transport) | undefined;
-  #detail: string | undefined;
+  /** Why a connection is being ended, beyond what its NOTIFICATION says. */
+  #detail: { readonly id: number | undefined; readonly text: string } | undefined;
   #timer: { readonly at: number; readonly cancel: () => void } | undefined;
   readonly #events: PeerEvent[] = [];
   #stepping = false;
@@ -288,7 +289,7 @@ export class Neighbour {
       const notification = decodeNotification(message);
       this.#feed({ type: 'on', id, event: { type: 'notification', notification } });
     } else if (this.session?.id !== id) this.#feed({ type: 'on', id, event: { type: 'update' } });
-    else if (type === 'UPDATE') this.#withinRoom(() => this.session?.update(message));
+    else if (type === 'UPDATE') this.#withinRoom(id, () => this.session?.update(message));
     else this.session.routeRefresh(message);
   }
 
@@ -302,7 +303,7 @@ export class Neighbour {
   }
 
   #malformed(id: number, error: MessageError): void {
-    this.#detail = error.message;
+    this.#detail = { id, text: error.message };
     const { code, subcode, data } = error;
     const notification: Notification = { type: 'NOTIFICATION', code, subcode, data };
     this.#feed({ type: 'on', id, event: { type: 'malformed', notification } });
@@ -316,7 +317,7 @@ export class Neighbour {
     this.counters.established++;
     link.transport.maxMessageSize = link.agreement.maxMessageSize;
     const { agreement, transport, receivedOpen } = link;
-    this.#withinRoom(() => {
+    this.#withinRoom(id, () => {
       this.session = new Session(id, this.config, agreement, transport, receivedOpen, {
         rib,
         log,
@@ -332,8 +333,8 @@ export class Neighbour {
 
   #down(id: number, reason: DownReason, wasEstablished: boolean): void {
     const { clock, report } = this.#around;
-    const detail = this.#detail;
-    this.#detail = undefined;
+    const detail = this.#detail?.id === id ? this.#detail.text : undefined;
+    if (detail !== undefined) this.#detail = undefined;
     if (wasEstablished || isWorthTelling(reason, this.lastReset)) {
       this.lastReset = { reason, at: clock.now(), ...(detail !== undefined && { detail }) };
     }
@@ -354,22 +355,22 @@ export class Neighbour {
     data.writeUInt8(family & 255, 2);
     data.writeUInt32BE(this.config.policy.prefixLimit?.limit ?? 0, 3);
     const detail = `${count} prefixes of ${familyName(family)} are more than allowed`;
-    this.#sendAway({ ...cease(CEASE_SUBCODE.maximumPrefixes), data }, detail);
+    this.#sendAway(this.session?.id, { ...cease(CEASE_SUBCODE.maximumPrefixes), data }, detail);
   }
 
   /** Does what a peer has asked for; if a table of ours is full, that peer's session pays for it and no other. */
-  #withinRoom(action: () => void): void {
+  #withinRoom(id: number, action: () => void): void {
     try {
       action();
     } catch (error) {
       if (!(error instanceof FullError)) throw error;
       this.#around.log.error('out of resources', { neighbour: this.config.name, error });
-      this.#sendAway(cease(CEASE_SUBCODE.outOfResources), error.message);
+      this.#sendAway(id, cease(CEASE_SUBCODE.outOfResources), error.message);
     }
   }
 
-  #sendAway(notification: Notification, detail: string): void {
-    this.#detail = detail;
+  #sendAway(id: number | undefined, notification: Notification, text: string): void {
+    this.#detail = { id, text };
     this.#feed({ type: 'reset', notification: this.#final(notification), pause: EXCESS_PAUSE });
   }
 
