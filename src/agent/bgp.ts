@@ -6,6 +6,7 @@ import type { Prefix } from '../address/prefix.ts';
 import { addressesOf } from '../bgp/config/clusterNode.ts';
 import { routerConfigFrom } from '../bgp/config/kinds.ts';
 import type { RouterConfig } from '../bgp/config/router.ts';
+import type { KernelEntry } from '../bgp/speaker/kernelReport.ts';
 import type { SpeakerStatus } from '../bgp/speaker/status.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
@@ -13,6 +14,7 @@ import type { Netlink } from '../netlink/socket.ts';
 import { inForce } from '../store/kinds/ipPool.ts';
 import type { Node } from '../store/kinds/node.ts';
 import { Lingering } from './bgpLinger.ts';
+import { BgpMemory } from './bgpMemory.ts';
 import { bgpMetrics } from './bgpMetrics.ts';
 import { emptiedSegments, nodeViewOf, servesOutside } from './bgpNode.ts';
 import { followBgpObjects, isComplete } from './bgpObjects.ts';
@@ -30,6 +32,9 @@ import type { StoreState } from './storeState.ts';
 
 /** Changes that come within this time are one. */
 const SETTLE_MS = 20;
+
+/** An agent that starts waits so long for the store to say what it has to; its peers wait for two minutes. */
+const PATIENCE_MS = 10_000;
 
 export interface BgpParts {
   readonly config: AgentConfig;
@@ -81,6 +86,13 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
   const isNode = (address: IP) => objects.nodes.all().some((one) => addressesOf(one).includes(address));
   let later: NodeJS.Timeout | undefined;
   const secrets = new BgpSecrets(store.store, () => configure.soon(), log.part('bgp'));
+  const memory = new BgpMemory(join(config.runDir, 'bgp.last'), log.part('bgp'));
+  const patience = setTimeout(() => {
+    const last = known ? undefined : memory.recall();
+    if (last === undefined) return;
+    note(['the store is out of reach: sessions go on as they were told last']);
+    speaker.configure(last);
+  }, PATIENCE_MS);
   let known: RouterConfig | undefined;
   let noted: readonly string[] = [];
 
@@ -132,6 +144,7 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
         const { config: extended, again } = lingering.extend(router);
         known = extended;
         speaker.configure(extended);
+        memory.remember(extended);
         clearTimeout(later);
         if (again !== undefined) later = setTimeout(() => configure.soon(), again);
         withdrawals.expect(emptiedSegments({ usage: ipam.usage() }));
@@ -174,11 +187,14 @@ function speaking({ config, node, ipam, netlink, store, log }: BgpParts): Bgp {
     },
     async metrics() {
       const { status, body } = await speaker.ask('GET', '/v1/bgp/neighbors');
-      return bgpMetrics(status === 200 ? (body as SpeakerStatus) : undefined);
+      if (status !== 200) return bgpMetrics(undefined);
+      const kernel = await speaker.ask('GET', '/v1/bgp/kernel');
+      return bgpMetrics(body as SpeakerStatus, kernel.status === 200 ? (kernel.body as KernelEntry[]) : []);
     },
     async stop() {
       watch.close();
       withdrawals.stop();
+      clearTimeout(patience);
       secrets.stop();
       clearTimeout(later);
       await configure.stop();

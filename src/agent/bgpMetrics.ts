@@ -1,8 +1,9 @@
+import type { KernelEntry } from '../bgp/speaker/kernelReport.ts';
 import type { NeighbourStatus, SpeakerStatus } from '../bgp/speaker/status.ts';
 import type { Metric, Sample } from './metrics.ts';
 
 /** What Prometheus is told of the speaker; of one that does not run, that it does not. */
-export function bgpMetrics(status: SpeakerStatus | undefined): Metric[] {
+export function bgpMetrics(status: SpeakerStatus | undefined, kernel: readonly KernelEntry[] = []): Metric[] {
   const gauge = (name: string, help: string, samples: readonly Sample[]): Metric => ({
     name: `tombolo_bgp_${name}`,
     help,
@@ -36,6 +37,11 @@ export function bgpMetrics(status: SpeakerStatus | undefined): Metric[] {
       'How often a session came to be established.',
       each(({ established }) => established),
     ),
+    gauge(
+      'kernel_routes',
+      'Routes that BGP has chosen, by what the kernel made of them.',
+      kernelSamples(kernel),
+    ),
     gauge('prefixes', 'Prefixes of established sessions.', neighbours.flatMap(prefixSamples)),
     counter('messages', 'Messages, by direction and type.', neighbours.flatMap(messageSamples)),
     counter(
@@ -49,6 +55,13 @@ export function bgpMetrics(status: SpeakerStatus | undefined): Metric[] {
       each(({ backlog }) => backlog),
     ),
   ];
+}
+
+function kernelSamples(kernel: readonly KernelEntry[]): Sample[] {
+  return (['installed', 'waiting', 'refused', 'unreachable'] as const).map((state) => ({
+    labels: { state },
+    value: kernel.filter((entry) => entry.state === state).length,
+  }));
 }
 
 function labelsOf({ name, address }: NeighbourStatus) {

@@ -110,11 +110,12 @@ function kernelConfig(
   const podPools = pools
     .filter(({ spec }) => (spec.allowedUses ?? ['Workload']).some((use) => use !== 'LoadBalancer'))
     .map(({ spec }) => parsePrefix(spec.cidr));
+  const all = pools.map(({ spec }) => parsePrefix(spec.cidr));
   // Where nobody keeps pools, nodes say themselves which segments they have.
   const told = networks
     .flatMap(({ spec, status }) => [...(spec.segments ?? []), ...(status?.segments ?? [])])
     .map(({ cidr }) => parsePrefix(cidr))
-    .filter((segment) => !pools.some(({ spec }) => overlaps(parsePrefix(spec.cidr), segment)));
+    .filter((segment) => !all.some((pool) => overlaps(pool, segment)));
   return {
     ranges: config.routing === 'underlay' ? distinct([...podPools, ...told]) : [],
     defaultRoute: true,

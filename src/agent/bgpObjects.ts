@@ -12,23 +12,29 @@ export interface BgpObjects {
   readonly networks: Inventory<ObjectOf<'NodeNetwork'>>;
 }
 
-/** Follows them all, and calls `changed` for each that changes. */
+/** Follows them all, and calls `changed` for each that changes in what routes and sessions depend on. */
 export function followBgpObjects(store: StoreState, changed: () => void): BgpObjects {
-  const inventory = <K extends Kind>(kind: K) => {
-    const objects = new Inventory<ObjectOf<K>>();
+  const inventory = <K extends Kind>(kind: K, matter: (object: ObjectOf<K>) => unknown) => {
+    const objects = new Inventory<ObjectOf<K>>(matter);
     store.follow(kind, (change) => {
-      objects.take(change);
-      changed();
+      if (objects.take(change)) changed();
     });
     return objects;
   };
   return {
-    nodes: inventory('Node'),
-    configurations: inventory('BGPConfiguration'),
-    peers: inventory('BGPPeer'),
-    filters: inventory('BGPFilter'),
-    pools: inventory('IPPool'),
-    networks: inventory('NodeNetwork'),
+    nodes: inventory('Node', ({ metadata, spec, status }) => [
+      metadata.labels,
+      metadata.annotations,
+      spec?.taints,
+      status?.addresses,
+    ]),
+    configurations: inventory('BGPConfiguration', ({ spec }) => spec),
+    peers: inventory('BGPPeer', ({ spec }) => spec),
+    filters: inventory('BGPFilter', ({ spec }) => spec),
+    pools: inventory('IPPool', ({ spec }) => spec),
+    networks: inventory('NodeNetwork', ({ spec, status }) =>
+      [...(spec.segments ?? []), ...(status?.segments ?? [])].map(({ cidr }) => cidr),
+    ),
   };
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../bgp/wire/family.ts';
 import { messageOf } from '../errors.ts';
 import { bgpNeighborsCommand } from './bgpNeighbors.ts';
-import { bgpExplainCommand, bgpRibCommand, bgpRoutesCommand } from './bgpRib.ts';
+import { bgpExplainCommand, bgpKernelCommand, bgpRibCommand, bgpRoutesCommand } from './bgpRib.ts';
 import { bgpRunCommand } from './bgpRun.ts';
 import { bgpVerbCommands } from './bgpVerbs.ts';
 
@@ -47,7 +47,11 @@ export function bgpCommand(): Command {
     .option('--reencode', 'print the message that would be sent for what was understood, as hex')
     .action(decode);
   bgp.addCommand(bgpRunCommand()).addCommand(bgpNeighborsCommand());
-  bgp.addCommand(bgpRibCommand()).addCommand(bgpRoutesCommand()).addCommand(bgpExplainCommand());
+  bgp
+    .addCommand(bgpRibCommand())
+    .addCommand(bgpRoutesCommand())
+    .addCommand(bgpKernelCommand())
+    .addCommand(bgpExplainCommand());
   for (const verb of bgpVerbCommands()) bgp.addCommand(verb);
   return bgp;
 }

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import type { AttributesView } from '../bgp/rib/attributesView.ts';
 import type { ExplainedExport, ExplainedPath, Explanation } from '../bgp/rib/explain.ts';
 import type { RibEntry, RibView, RouteEntry } from '../bgp/rib/ribView.ts';
+import type { KernelEntry } from '../bgp/speaker/kernelReport.ts';
 import { askAgent } from './agentClient.ts';
 import { print, printJson, table } from './print.ts';
 
@@ -61,6 +62,20 @@ export function bgpRoutesCommand(): Command {
     });
 }
 
+/** `tombolo bgp kernel`: what of it the host routes by. */
+export function bgpKernelCommand(): Command {
+  return withFlags(new Command('kernel'))
+    .description('show which routes are in the kernel, and why others are not')
+    .action(async (flags: Flags) => {
+      const answer = await ask<KernelEntry[]>(flags, 'kernel', {});
+      if (flags.output === 'json') printJson(answer);
+      else {
+        const rows = answer.map(({ prefix, state, detail }) => [prefix, state, detail]);
+        print(table(['PREFIX', 'STATE', 'DETAIL'], rows));
+      }
+    });
+}
+
 /** `tombolo bgp explain PREFIX`: why a path is the best, why each other is not, and who is told what. */
 export function bgpExplainCommand(): Command {
   return withFlags(new Command('explain'))
@@ -87,7 +102,8 @@ function withFlags(command: Command): Command {
 
 function ask<T>({ socket }: Flags, resource: string, given: Record<string, string | undefined>): Promise<T> {
   const entries = Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  return askAgent<T>(socket, `/v1/bgp/${resource}?${new URLSearchParams(entries)}`);
+  const parameters = entries.length === 0 ? '' : `?${new URLSearchParams(entries)}`;
+  return askAgent<T>(socket, `/v1/bgp/${resource}${parameters}`);
 }
 
 function ribTable(view: RibView): string {

@@ -139,6 +139,7 @@ describe('agents under leaves', () => {
     );
     assert.match(a.cli('bgp', 'rib'), /10\.77\.1\.0\/24[\s\S]*10\.77\.2\.0\/24 +10\.99\.0\.2 +node b/);
     assert.match(a.cli('bgp', 'routes'), /10\.77\.3\.0\/24 +10\.88\.0\.3/);
+    assert.match(a.cli('bgp', 'kernel'), /10\.77\.2\.0\/24 +installed +10\.99\.0\.2%\d+/);
     assert.match(a.cli('bgp', 'explain', '10.77.2.9'), /node b: best[\s\S]*Sent/);
   });
 
@@ -172,6 +173,29 @@ describe('agents under leaves', () => {
     assert.match(said, /(\d+) packets transmitted, \1 received, 0% packet loss/, said);
     assert.equal((await a.neighbour('leaf'))?.negotiated?.gracefulRestart, true);
     assert.equal(via(a.router, '10.77.2.0/24'), '10.99.0.2');
+  });
+
+  test('an agent that comes back while the store is away speaks as it did before', async () => {
+    // A cluster whose API server does not answer.
+    const kubeconfig = b.router.file(
+      'kubeconfig',
+      JSON.stringify({
+        clusters: [{ name: 'away', cluster: { server: 'http://127.0.0.1:1' } }],
+        users: [{ name: 'agent', user: {} }],
+        contexts: [{ name: 'away', context: { cluster: 'away', user: 'agent' } }],
+        'current-context': 'away',
+      }),
+    );
+    await b.daemon.kill();
+    b.restart({ store: `kubernetes:${kubeconfig}` });
+    await eventually('the session is back', () => b.isUp('leaf'), 25_000);
+    assert.ok(leaf.learned(4).includes('10.77.2.0/24'));
+    assert.match(b.cli('status'), /sessions go on as they were told last/);
+    await b.daemon.kill();
+    b.restart();
+    await b.ready();
+    await eventually('the session is back', () => b.isUp('leaf'));
+    assert.doesNotMatch(b.cli('status'), /told last/);
   });
 
   test('a pool that is not to be exported takes its segments back, and the sessions stay', async () => {

@@ -62,7 +62,7 @@ export class AgentNode {
   readonly router: Router;
   readonly name: string;
   daemon: Daemon;
-  readonly #config: string;
+  readonly #settings: Record<string, unknown>;
   readonly #socket: string;
   readonly #bpfDir: string;
 
@@ -72,27 +72,24 @@ export class AgentNode {
     const { directory } = router;
     this.#socket = join(directory, 'run/agent.sock');
     this.#bpfDir = `/sys/fs/bpf/tbbgp-${process.pid}-${this.name}`;
-    this.#config = router.file(
-      'agent.yaml',
-      JSON.stringify({
-        nodeName: this.name,
-        runDir: join(directory, 'run'),
-        stateDir: join(directory, 'state'),
-        store: `directory:${store.directory}`,
-        bpfDir: this.#bpfDir,
-        cgroup: 'off',
-        bgp: '0.0.0.0:179',
-        cooldownSeconds: 0,
-        ...config,
-      }),
-    );
+    this.#settings = {
+      nodeName: this.name,
+      runDir: join(directory, 'run'),
+      stateDir: join(directory, 'state'),
+      store: `directory:${store.directory}`,
+      bpfDir: this.#bpfDir,
+      cgroup: 'off',
+      bgp: '0.0.0.0:179',
+      cooldownSeconds: 0,
+      ...config,
+    };
     process.on('exit', () => rmSync(this.#bpfDir, { recursive: true, force: true }));
     this.daemon = this.#start();
   }
 
-  /** Starts it again. */
-  restart(): void {
-    this.daemon = this.#start();
+  /** Starts it again, possibly otherwise. */
+  restart(changes: Record<string, unknown> = {}): void {
+    this.daemon = this.#start(changes);
   }
 
   /** Waits until it serves. */
@@ -174,7 +171,8 @@ export class AgentNode {
     return this.ask('POST', `/cni/${verb}`, headers, network);
   }
 
-  #start(): Daemon {
-    return this.router.start('agent', process.execPath, [TOMBOLO, 'agent', '--config', this.#config]);
+  #start(changes: Record<string, unknown> = {}): Daemon {
+    const config = this.router.file('agent.yaml', JSON.stringify({ ...this.#settings, ...changes }));
+    return this.router.start('agent', process.execPath, [TOMBOLO, 'agent', '--config', config]);
   }
 }

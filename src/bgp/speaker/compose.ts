@@ -7,6 +7,7 @@ import type { AfiSafi } from '../wire/family.ts';
 import { type Answer, answer } from './api.ts';
 import { processClock } from './clock.ts';
 import { KernelRoutes } from './kernel.ts';
+import { kernelReport } from './kernelReport.ts';
 import { Monitoring } from './monitoring.ts';
 import { RestartMarker } from './restart.ts';
 import { Speaker, type SpeakerEvent } from './speaker.ts';
@@ -98,8 +99,12 @@ export function startSpeaker(first: RouterConfig, { log, state, report }: Speake
       speaker.configure(next);
       monitoring.configure(next);
     },
-    answer: (method, path) =>
-      method === 'GET' && path === '/v1/bgp/mrt' ? dump(rib, speaker) : answer(speaker, rib, method, path),
+    answer(method, path) {
+      if (method === 'GET' && path === '/v1/bgp/mrt') return dump(rib, speaker);
+      if (method === 'GET' && path === '/v1/bgp/kernel')
+        return { status: 200, body: kernelReport(kernel?.fib) };
+      return answer(speaker, rib, method, path);
+    },
     async stop(how, text) {
       if (how === 'shutdown') marker?.clear();
       monitoring.close();
