@@ -1,8 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { definitionOf, type Kind } from '../store/kinds/registry.ts';
-import { isStoreError, type Key, keyOf, keyText } from '../store/store.ts';
+import { isStoreError, type Key, keyOf, keyText, type Store } from '../store/store.ts';
 import { kindOrThrow } from './kindArgument.ts';
 import { readManifests } from './manifests.ts';
+import { guardNetwork } from './networkGuard.ts';
 import { inStore, type StoreOptions, withStore } from './options.ts';
 import { guardPool } from './poolGuard.ts';
 import { print } from './print.ts';
@@ -27,7 +28,7 @@ export function deleteCommand(): Command {
       await inStore(options, async (store) => {
         for (const { kind, key } of targets) {
           try {
-            if (kind === 'IPPool') await guardPool(store, key.name, undefined);
+            await guard(store, kind, key);
             await store.delete(kind, key);
             print(`${kind.toLowerCase()}/${keyText(key)} deleted\n`);
           } catch (error) {
@@ -36,6 +37,12 @@ export function deleteCommand(): Command {
         }
       });
     });
+}
+
+/** @throws {Error} If what depends on the object is in use. */
+async function guard(store: Store, kind: Kind, { name }: Key): Promise<void> {
+  if (kind === 'IPPool') await guardPool(store, name, undefined);
+  else if (kind === 'NodeNetwork') await guardNetwork(store, name);
 }
 
 function targetsOf(
