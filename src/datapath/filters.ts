@@ -7,7 +7,7 @@ import {
   replaceFilter,
 } from '../netlink/filter.ts';
 import { addClsact } from '../netlink/qdisc.ts';
-import type { Netlink } from '../netlink/socket.ts';
+import type { Netlink, Sink } from '../netlink/socket.ts';
 import type { PinnedPrograms } from './pinnedPrograms.ts';
 
 /** A place on a device where a program of that name belongs. */
@@ -27,19 +27,22 @@ export function attachFilters(
   hooks: readonly FilterHook[],
   programs: PinnedPrograms,
 ): void {
-  try {
-    netlink.batch((batch) => {
-      for (const index of new Set(hooks.map((hook) => hook.index))) addClsact(batch, index);
-    });
-  } catch (error) {
-    if (!hasCode(error, 'EEXIST')) throw error;
-  }
-  netlink.batch((batch) => {
+  const attach = (batch: Sink) => {
     for (const hook of hooks) {
       const { program: name } = hook;
       replaceFilter(batch, { ...placeOf(hook), programFd: programs.get(name), name });
     }
-  });
+  };
+  try {
+    netlink.batch((batch) => {
+      for (const index of new Set(hooks.map((hook) => hook.index))) addClsact(batch, index);
+      attach(batch);
+    });
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+    // There was a clsact already, and the filters are in place; what else was refused is refused once more.
+    netlink.batch(attach);
+  }
 }
 
 /** Once more does nothing. */
