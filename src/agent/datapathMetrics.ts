@@ -11,7 +11,7 @@ export function neighbourMetrics(tables: readonly NeighbourTable[]): Metric[] {
   return [
     {
       name: 'tombolo_neighbour_entries',
-      help: 'Entries of the neighbour table, of all network namespaces.',
+      help: 'Entries of the neighbour table, of all network namespaces, permanent ones included.',
       type: 'gauge',
       samples: samples(({ entries }) => entries),
     },

@@ -4,6 +4,7 @@ import type { Family } from '../address/ip.ts';
 /** How full the kernel's table of one family is: it has one for all network namespaces together. */
 export interface NeighbourTable {
   readonly family: Family;
+  /** With permanent ones, such as those of pods: from Linux 5.0 on they do not count against the limit. */
   readonly entries: number;
   /** `gc_thresh3`: beyond it new neighbours are refused, and with them whoever wants to reach one. */
   readonly limit: number | undefined;
