@@ -43,6 +43,8 @@ export interface ExporterParts {
 interface View {
   readonly table: TableView;
   readonly header: () => PeerHeader;
+  /** Told as it changes; what peers are sent is told as it is sent. */
+  readonly followed: boolean;
   /** End-of-RIB is still to be said. */
   unfinished: boolean;
 }
@@ -59,7 +61,7 @@ export class Exporter {
   #full = false;
   #scheduled = false;
   #ended = false;
-  #forgotten: { readonly family: FamilyRib; readonly row: number }[] = [];
+  #forgotten = new Map<FamilyRib, number[]>();
 
   /** Begins with who we are, and who is up. */
   constructor(parts: ExporterParts, established: Iterable<MonitoredPeer>) {
@@ -160,7 +162,7 @@ export class Exporter {
           if (best !== 0) show(0, this.#complete(rib, best));
         },
       });
-      this.#own.push({ table, header: () => locRibPeer(locRib, now()), unfinished: true });
+      this.#own.push({ table, header: () => locRibPeer(locRib, now()), followed: true, unfinished: true });
     }
   }
 
@@ -180,7 +182,8 @@ export class Exporter {
     const options = { parts: rib.parts, rib: rib.family(family), addPath };
     const paths = view === 'adj-rib-out-post' ? this.#out(peer, family) : this.#in(peer, family, view);
     const header = () => this.#header(peer, view);
-    return [{ table: new TableView({ ...options, paths }), header, unfinished: true }];
+    const followed = view !== 'adj-rib-out-post';
+    return [{ table: new TableView({ ...options, paths }), header, followed, unfinished: true }];
   }
 
   #in({ config }: MonitoredPeer, family: AfiSafi, view: BmpView) {
@@ -212,24 +215,26 @@ export class Exporter {
 
   #changed(family: FamilyRib, row: number): void {
     if (row === 0) return;
-    for (const { table, header } of this.#views()) {
-      if (table.family === family && header().view !== 'adj-rib-out-post') table.touch(row);
-    }
+    for (const { table, followed } of this.#views())
+      if (followed && table.family === family) table.touch(row);
     // The RIB lets go of it at the end of this turn, and may use its number again in the next one.
     if (family.table.first[row] === 0) this.#forget(family, row);
     else this.#schedule();
   }
 
   #forget(family: FamilyRib, row: number): void {
-    if (this.#forgotten.push({ family, row }) > 1) return;
+    const rows = this.#forgotten.get(family);
+    if (rows) {
+      rows.push(row);
+      return;
+    }
+    this.#forgotten.set(family, [row]);
     queueMicrotask(() => {
-      const forgotten = this.#forgotten;
-      this.#forgotten = [];
+      const forgotten = this.#forgotten.get(family) ?? [];
+      this.#forgotten.delete(family);
       if (this.#ended) return;
       for (const { table, header } of this.#views()) {
-        for (const one of forgotten) {
-          if (one.family === table.family) this.#tell(header(), table.last(one.row));
-        }
+        if (table.family === family) this.#tell(header(), table.last(forgotten));
       }
     });
   }

@@ -62,9 +62,10 @@ export class TableView {
     return this.#tell(this.#rows.subarray(0, count));
   }
 
-  /** The same at once for a destination that is about to be forgotten: its number may mean another one in a moment. */
-  last(destination: number): Uint8Array[] {
-    return this.#told.firstOf(destination) === 0 ? [] : this.#tell([destination]);
+  /** The same at once for destinations that are about to be forgotten: their numbers may mean others in a moment. */
+  last(destinations: readonly number[]): Uint8Array[] {
+    const told = destinations.filter((one) => this.#told.firstOf(one) !== 0);
+    return told.length === 0 ? [] : this.#tell(told);
   }
 
   /** Lets go of what it holds. */

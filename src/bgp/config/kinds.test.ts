@@ -243,3 +243,18 @@ test('what a node has from one peer it tells another only where it reflects', ()
   assert.deepEqual(rejected('a'), [['all'], ['all']]);
   assert.deepEqual(rejected('rr'), [['eBGP'], []]);
 });
+
+test('what would be relied upon in vain is said', () => {
+  const peers = [
+    peer('leaf', { peerIP: '10.0.1.1', asNumber: 65001, reachableBy: '10.0.0.254' }),
+    peer('workloads', { localWorkloadSelector: 'all()' }),
+  ];
+  const configurations = [configuration({ nodeToNodeMeshEnabled: false, ipv4NormalRoutePriority: 512 })];
+  const result = translate({ peers, configurations });
+  assert.deepEqual(addresses(result), ['10.0.1.1']);
+  assert.deepEqual(result.problems, [
+    'BGPConfiguration: ipv4NormalRoutePriority has no effect',
+    'BGPPeer leaf: reachableBy has no effect',
+    'BGPPeer workloads is ignored: it names neither peerIP nor peerSelector',
+  ]);
+});

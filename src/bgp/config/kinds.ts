@@ -83,6 +83,19 @@ export function routerConfigFrom(cluster: ClusterView, here: NodeView): Translat
   return new Translator(cluster, here).translate();
 }
 
+/** What Calico acts upon and we do not: said, so that nobody relies on it. */
+const WITHOUT_EFFECT = {
+  peer: ['reachableBy', 'localWorkloadSelector', 'bfdProfile'],
+  configuration: [
+    'ignoredInterfaces',
+    'localWorkloadPeeringIPV4',
+    'localWorkloadPeeringIPV6',
+    'programClusterRoutes',
+    'ipv4NormalRoutePriority',
+    'ipv6NormalRoutePriority',
+  ],
+} as const;
+
 class Translator {
   readonly #cluster: ClusterView;
   readonly #here: NodeView;
@@ -104,6 +117,9 @@ class Translator {
   translate(): Translation {
     const { originate, exportRanges, kernel, draining } = this.#here;
     const clusterId = this.#self && clusterIdOf(this.#self);
+    for (const key of WITHOUT_EFFECT.configuration) {
+      if (this.#setting(key) !== undefined) this.#problems.push(`BGPConfiguration: ${key} has no effect`);
+    }
     const config: RouterConfig = {
       asn: this.#asn,
       routerId: routerIdOf(this.#self),
@@ -199,7 +215,8 @@ class Translator {
       const base = { address, port: port ?? BGP_PORT, remoteAs: spec.asNumber ?? ('external' as const) };
       return [this.#neighbour(peer, `BGPPeer ${peer.metadata.name}`, base)];
     }
-    const selector = parseSelector(spec.peerSelector ?? '');
+    if (spec.peerSelector === undefined) throw new Error('it names neither peerIP nor peerSelector');
+    const selector = parseSelector(spec.peerSelector);
     const chosen = (node: Node) => selects(selector, node.metadata.labels ?? {});
     // The other end of a peering by labels has to know of it, too (Calico's reversePeering).
     const theirs = this.#self !== undefined && chosen(this.#self) && spec.reversePeering !== 'Manual';
@@ -231,6 +248,10 @@ class Translator {
     };
     const localAs = spec.localASNumber ?? this.#asn;
     const nextHop = nextHopMode(spec);
+    for (const key of WITHOUT_EFFECT.peer) {
+      const problem = `BGPPeer ${metadata.name}: ${key} has no effect`;
+      if (spec[key] !== undefined && !this.#problems.includes(problem)) this.#problems.push(problem);
+    }
     const keepaliveTime = seconds('keepaliveTime');
     const password = this.#password(spec.password);
     const source = spec.sourceAddress === 'None' ? undefined : this.#own(base.address);
