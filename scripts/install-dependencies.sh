@@ -4,7 +4,7 @@
 set -euo pipefail
 
 build=(clang llvm libbpf-dev libelf-dev linux-libc-dev gcc libc6-dev bpftool iproute2 git)
-demo=(iproute2 iputils-ping curl)
+demo=(iproute2 iputils-ping curl procps util-linux tcpdump frr)
 test=(python3 tcpdump containerd podman runc busybox-static ethtool nftables iptables iperf3 netcat-openbsd socat jq procps util-linux
   containernetworking-plugins frr bird2 gobgpd tshark bgpdump)
 bench=(wrk nginx-light iperf3 containernetworking-plugins iptables)

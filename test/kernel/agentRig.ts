@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const START_LIMIT_MS = 15_000;
+const START_LIMIT_MS = 45_000;
 
 export interface Reply {
   readonly status: number;
@@ -166,6 +166,11 @@ export class AgentRig {
 
   async remove(): Promise<void> {
     await this.end('SIGKILL');
+    this.discard();
+  }
+
+  /** Removes what the agent has left in directories. */
+  discard(): void {
     rmSync(this.bpfDir, { recursive: true, force: true });
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/tombolo');
-const START_LIMIT_MS = 15_000;
+const START_LIMIT_MS = 45_000;
 
 /** The operator as it is built, over a directory store. */
 export class TestOperator {
@@ -12,6 +12,7 @@ export class TestOperator {
 
   private constructor(child: ChildProcess) {
     this.#process = child;
+    process.on('exit', () => child.kill('SIGKILL'));
     let rest = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');

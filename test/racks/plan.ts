@@ -18,8 +18,8 @@ export const SPINE_ASN = 65000;
 export const OUTSIDE = { lan: '10.220.250.0/24', spine: '10.220.250.1', client: '10.220.250.10' };
 /** Service addresses that the outside may know. */
 export const VIPS = '10.222.0.0/24';
-/** What no service address lies in. */
-export const CLUSTER_IPS = '10.223.0.0/24';
+/** The one service's address inside the cluster. */
+export const CLUSTER_IP = '10.223.0.7';
 /** Both pools. */
 export const PODS = '10.221.0.0/19';
 

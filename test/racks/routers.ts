@@ -12,6 +12,8 @@ export type Make = 'frr' | 'bird' | 'tombolo';
 export interface LeafWishes {
   readonly networks?: readonly string[];
   readonly defaultRoute?: boolean;
+  /** After a start, FRR waits for its nodes before it says anything: it cannot wait for peers that it knows no address of. */
+  readonly patient?: boolean;
 }
 
 /** The leaf reflects its nodes' routes to each other and puts itself before what comes from elsewhere. */
@@ -41,13 +43,16 @@ const GRACEFUL = ` bgp graceful-restart
  bgp graceful-restart preserve-fw-state
  bgp graceful-restart restart-time 30`;
 
-function frrLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: LeafWishes): string {
+function frrLeaf(
+  rack: RackPlan,
+  { networks = [], defaultRoute = false, patient = false }: LeafWishes,
+): string {
   return `router bgp ${rack.asn}
  bgp router-id ${leafAddress(rack)}
  no bgp ebgp-requires-policy
  no bgp network import-check
 ${GRACEFUL}
- neighbor nodes peer-group
+${patient ? ' update-delay 15 8\n' : ''} neighbor nodes peer-group
  neighbor nodes remote-as internal
  neighbor nodes timers 3 9
  bgp listen range ${rack.lan}.0/24 peer-group nodes

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { SpeakerStatus } from '../../src/bgp/speaker/status.ts';
 import { eventually, Lab } from '../interop/rig.ts';
 import { AgentRig } from '../kernel/agentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { TestOperator } from '../kernel/operatorRig.ts';
 import { buildFabric, type Fabric, type Leaf, nextHopsOf, plugIn } from './fabric.ts';
-import { RACKS, VIPS } from './plan.ts';
+import { CLUSTER_IP, RACKS, VIPS } from './plan.ts';
 import type { LeafWishes, Make } from './routers.ts';
+
+/** Two cores may be busy with others. */
+const PATIENCE_MS = 30_000;
 
 export type NodeName = 'a1' | 'a2' | 'b1' | 'b2';
 export const NODES: readonly NodeName[] = ['a1', 'a2', 'b1', 'b2'];
@@ -58,6 +62,9 @@ export class World {
     this.fabric = buildFabric(this.#lab, wishes.make ?? 'frr', wishes.leaf);
     const nodes = NODES.map((name) => [name, this.#cable(name, wishes)] as const);
     this.nodes = Object.fromEntries(nodes) as Record<NodeName, RackNode>;
+    process.on('exit', () => {
+      for (const { rig } of Object.values(this.nodes)) rig.discard();
+    });
     this.#writeCluster(wishes);
   }
 
@@ -65,9 +72,8 @@ export class World {
   static async start(prefix: string, wishes: WorldWishes = {}): Promise<World> {
     const world = new World(prefix, wishes);
     try {
-      world.#operator = await TestOperator.start(world.store);
-      await Promise.all(NODES.map((name) => world.nodes[name].rig.start()));
-      await world.settled();
+      await world.begin();
+      for (const name of NODES) await world.announced(name);
       return world;
     } catch (error) {
       await world.close();
@@ -75,15 +81,22 @@ export class World {
     }
   }
 
-  get store(): string {
-    return join(this.#directory, 'store');
+  /** Starts operator and agents, and waits for segments and sessions. */
+  async begin(): Promise<void> {
+    this.#operator = await TestOperator.start(this.store);
+    await Promise.all(NODES.map((name) => this.nodes[name].rig.start()));
+    for (const name of NODES) {
+      await eventually(
+        `a segment of ${name}`,
+        async () => (await this.segments(name)).length > 0,
+        PATIENCE_MS,
+      );
+      await this.established(name);
+    }
   }
 
-  /** Waits until every node's segments are routes everywhere. */
-  async settled(): Promise<void> {
-    for (const name of NODES)
-      await eventually(`a segment of ${name}`, () => this.segments(name).then((all) => all.length > 0));
-    for (const name of NODES) await this.announced(name);
+  get store(): string {
+    return join(this.#directory, 'store');
   }
 
   /** The segments a node gives addresses from. */
@@ -93,14 +106,29 @@ export class World {
     return segments.filter(({ state }) => state === 'active').map(({ cidr }) => cidr);
   }
 
+  /** What the operator says a node has, in whatever state. */
+  async assigned(name: NodeName): Promise<{ cidr: string; state: string }[]> {
+    const { stdout } = await this.nodes[name].rig.cli(['get', 'NodeNetwork', name, '-o', 'json']);
+    return JSON.parse(stdout).spec.segments ?? [];
+  }
+
+  /** Waits until a node and its leaf talk to each other. */
+  async established(name: NodeName): Promise<void> {
+    const up = async () => {
+      const { neighbours }: SpeakerStatus = await this.nodes[name].rig.json('/v1/bgp/neighbors');
+      return neighbours.some(({ state }) => state === 'Established');
+    };
+    await eventually(`the session of ${name} with its leaf`, up, PATIENCE_MS);
+  }
+
   /** Waits until a node's segments have come to the spine and to every other node that is at work. */
-  async announced(name: NodeName): Promise<void> {
+  async announced(name: NodeName, among: readonly NodeName[] = NODES): Promise<void> {
     const { spine } = this.fabric;
-    const others = NODES.filter((other) => other !== name && this.nodes[other].rig.pid !== 0);
+    const others = among.filter((other) => other !== name && this.nodes[other].rig.pid !== 0);
     for (const segment of await this.segments(name)) {
       const places = [spine.router.namespace, ...others.map((other) => this.nodes[other].namespace)];
       const know = () => places.every((place) => nextHopsOf(place, segment).length > 0);
-      await eventually(`a route to ${segment} of ${name} everywhere`, know, 30_000);
+      await eventually(`a route to ${segment} of ${name} everywhere`, know, PATIENCE_MS);
     }
   }
 
@@ -108,6 +136,33 @@ export class World {
   async pod(on: NodeName, name: string): Promise<Pod> {
     const node = this.nodes[on];
     return { node, ...(await node.rig.pod(name)) };
+  }
+
+  async remove({ node, namespace }: Pod): Promise<void> {
+    const containerID = namespace.name.replace(/^[a-z]+\d+-/, '');
+    const { status, body } = await node.rig.verb('DEL', containerID, namespace.path);
+    if (status !== 200) throw new Error(`DEL ${containerID}: ${body}`);
+    namespace.remove();
+  }
+
+  /** A service with a cluster IP and an address for the outside, and its backends, on port 80 for TCP. */
+  service(name: string, vip: string, backends: readonly Pod[], spec: Record<string, unknown>): void {
+    const metadata = { name, namespace: 'default' };
+    this.write({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata,
+      spec: { type: 'LoadBalancer', clusterIP: CLUSTER_IP, ports: [{ port: 80, targetPort: 8080 }], ...spec },
+      status: { loadBalancer: { ingress: [{ ip: vip }] } },
+    });
+    this.write({
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { ...metadata, name: `${name}-1`, labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      ports: [{ port: 8080, protocol: 'TCP' }],
+      endpoints: backends.map(({ address, node }) => ({ addresses: [address], nodeName: node.name })),
+    });
   }
 
   /** Writes an object into the store, as `kubectl apply` would. */
