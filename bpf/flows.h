@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "connection.h"
 #include "kernel_sockets.h"
 #include "maps.h"
 #include "packet.h"
@@ -19,10 +20,6 @@
 /* Source ports given: above what servers listen on. */
 #define SOURCE_PORT_FIRST 16384
 #define SOURCE_PORT_COUNT 49152
-
-/* Seconds after a RST from which on further packets show that it was not believed: longer than what was on its
- * way when it came. */
-#define RESET_GRACE_SECONDS 2
 
 static __always_inline struct flow_key flow_key_of(const struct packet *packet, __u8 direction)
 {
@@ -61,27 +58,6 @@ static __always_inline struct flow_key other_half(const struct flow_key *key, co
 	return other;
 }
 
-/* Seconds a UDP flow has to last to count as one that goes on: what is over before is a question and its answer. */
-#define CONVERSATION_SECONDS 2
-
-/* Seconds a flow lives without a packet. `lasted` are those between its opening and its last packet. */
-static __always_inline __u32 flow_timeout(__u8 protocol, __u8 state, __u8 flags, __s32 lasted)
-{
-	if (protocol == IPPROTO_SCTP)
-		return tb_config.sctp_seconds;
-	if (protocol != IPPROTO_TCP)
-		return state == FLOW_NEW || lasted < CONVERSATION_SECONDS ? tb_config.udp_new_seconds
-									  : tb_config.udp_open_seconds;
-	if (state == FLOW_NEW)
-		return tb_config.tcp_new_seconds;
-	if (state == FLOW_CLOSING && flags & FLOW_LINGERS)
-		return tb_config.tcp_lingering_seconds;
-	if (state != FLOW_OPEN)
-		return tb_config.tcp_closing_seconds;
-	return flags & (FLOW_CLIENT_FIN | FLOW_SERVER_FIN) ? tb_config.tcp_half_closed_seconds
-							   : tb_config.tcp_open_seconds;
-}
-
 /* Seconds since the last packet in either direction; `other` may be missing. The clocks of two CPUs may be a
  * tick apart, hence signed. */
 static __always_inline __s32 idle_seconds(const struct flow *flow, const struct flow *other, __u32 now)
@@ -107,53 +83,33 @@ SUBPROGRAM void delete_flow(const struct flow_key *key, const struct flow *flow)
 	bpf_map_delete_elem(&tb_flows, key);
 }
 
-static __always_inline void enter_state(struct flow *flow, __u8 state, __u8 flags, __u32 now)
+static __always_inline void enter_stage(struct flow *flow, struct stage stage, __u32 now)
 {
-	flow->state = state;
-	flow->flags = flags;
+	flow->state = stage.state;
+	flow->flags = stage.flags;
 	flow->since = now;
 }
 
-/* Called for the few packets that may change the state: the first reply, TCP's SYN, FIN and RST, and any packet
- * after a RST. Both halves change together. */
+/* Called for the few packets that may change the state. Both halves change together. */
 SUBPROGRAM int change_state(struct flow_key *key, struct flow *flow, __u32 tcp_flags)
 {
 	__u32 now = now_seconds();
-	__u8 state = flow->state;
-	__u8 flags = flow->flags;
-	if (tcp_flags & TCP_RST) {
-		state = FLOW_RESET;
-	} else if (tcp_flags & TCP_FIN) {
-		flags |= key->direction == FLOW_FORWARD ? FLOW_CLIENT_FIN : FLOW_SERVER_FIN;
-		if (state == FLOW_OPEN && (flags & FLOW_CLIENT_FIN) && (flags & FLOW_SERVER_FIN)) {
-			state = FLOW_CLOSING;
-			if (key->direction == FLOW_FORWARD)
-				flags |= FLOW_LINGERS;
-		}
-	} else if (state == FLOW_NEW && key->direction == FLOW_REPLY) {
-		state = FLOW_OPEN;
-	} else if (state == FLOW_RESET && !(tcp_flags & TCP_SYN) && (__s32)(now - flow->since) >= RESET_GRACE_SECONDS) {
-		state = FLOW_OPEN;
-	}
-	if (state == flow->state && flags == flow->flags)
+	struct stage before = { .state = flow->state, .flags = flow->flags };
+	struct stage after = next_stage(before, key->direction, tcp_flags, now - flow->since);
+	if (after.state == before.state && after.flags == before.flags)
 		return 0;
-	enter_state(flow, state, flags, now);
+	enter_stage(flow, after, now);
 	struct flow_key other_key = other_half(key, flow);
 	struct flow *other = find_flow(&other_key);
 	if (other)
-		enter_state(other, state, flags, now);
+		enter_stage(other, after, now);
 	return 0;
 }
 
 static __always_inline void follow(const struct packet *packet, struct flow_key *key, struct flow *flow)
 {
-	bool first_reply = key->direction == FLOW_REPLY && flow->state == FLOW_NEW;
-	if (packet->protocol == IPPROTO_TCP) {
-		if (packet->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) || flow->state == FLOW_RESET || first_reply)
-			change_state(key, flow, packet->tcp_flags);
-	} else if (first_reply) {
-		change_state(key, flow, 0);
-	}
+	if (may_change(packet, key->direction, flow->state))
+		change_state(key, flow, packet->tcp_flags);
 }
 
 /* A flow about to be entered. */

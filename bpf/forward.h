@@ -18,11 +18,6 @@
 /* Another return of a stage: the packet is to no service. */
 #define STRAIGHT (-3)
 
-static __always_inline bool opens_connection(const struct packet *packet)
-{
-	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
 static __always_inline struct endpoint destination_of(const struct packet *packet)
 {
 	return (struct endpoint){

@@ -1,6 +1,5 @@
 /* This file contains the program at tc ingress of a pod's host end, where its packets come to the node. */
 #include "local_pod.h"
-#include "masquerade.h"
 #include "node_services.h"
 #include "packet.h"
 #include "pods.h"
@@ -13,9 +12,7 @@
 /* The way off the node. */
 static __always_inline int leave(struct __sk_buff *skb, struct packet *packet)
 {
-	int verdict = masquerade(skb, packet);
-	if (verdict == CONTINUE)
-		verdict = to_tunnel(skb, packet);
+	int verdict = to_tunnel(skb, packet);
 	return verdict == CONTINUE ? to_uplink(skb, packet) : verdict;
 }
 

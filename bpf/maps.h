@@ -161,6 +161,7 @@ struct flow_key {
 #define FLOW_CLIENT_FIN (1 << 2) /* TCP: the client has closed its direction */
 #define FLOW_SERVER_FIN (1 << 3) /* TCP: the server has closed its direction */
 #define FLOW_LINGERS (1 << 4)    /* TCP: the server closed first, so that its end of the tuple is in TIME-WAIT */
+#define FLOW_OUTSIDE (1 << 5)    /* of a client outside the cluster: translated by the node's programs, not by a pod's */
 
 /* One direction of a flow. The other half's key follows from this half's key and value. */
 struct flow {
@@ -386,6 +387,60 @@ struct {
 	__type(key, __u32);
 	__type(value, struct node);
 } tb_node SEC(".maps");
+
+/* --- source NAT ------------------------------------------------------------------------------------------ */
+
+/* FLAGS of a translated flow, beside those of a flow's FINs: */
+#define NAT_SERVICE (1 << 5) /* of a client of a service: what comes back belongs to a flow of tb_flows */
+
+/* One direction of a flow that leaves with the node's address. Keys are those of tb_flows: forward is what leaves, reply
+ * what comes back. Of ICMP echo the identifier is the port, on the side of who asks. */
+struct nat {
+	struct address address; /* forward: the new source; reply: the new destination */
+	__be16 port;            /* belonging to address */
+	__u8 state;             /* FLOW_NEW and so on */
+	__u8 flags;             /* FLOW_CLIENT_FIN, FLOW_SERVER_FIN, FLOW_LINGERS, NAT_SERVICE */
+	__u32 seen;             /* last packet, in seconds of CLOCK_MONOTONIC */
+	__u32 since;            /* begin of the state, in seconds of CLOCK_MONOTONIC */
+};
+
+/* Translated flows, two entries each. Never LRU, as tb_flows. Memory is taken for those there are: most nodes have none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct flow_key);
+	__type(value, struct nat);
+} tb_nat SEC(".maps");
+
+/* What flows are translated to. */
+struct nat_source {
+	struct address ipv4; /* of the node; zero: none of this family */
+	struct address ipv6;
+	__u16 first_port; /* host order; none of them is the node's own for sockets that name no port */
+	__u16 ports;      /* how many */
+	__u32 masquerade; /* 1: what pods send out of the cluster leaves with these addresses */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nat_source);
+} tb_nat_source SEC(".maps");
+
+/* FLAGS of a range: */
+#define NO_MASQUERADE_TO (1 << 0)   /* of the cluster, or an exception: what is sent there keeps its source */
+#define NO_MASQUERADE_FROM (1 << 1) /* what is sent from there keeps its source */
+
+/* Whose packets keep their source. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct tunnel_key);
+	__type(value, __u32);
+} tb_no_masquerade SEC(".maps");
 
 /* --- counters -------------------------------------------------------------------------------------------- */
 

@@ -3,13 +3,14 @@
 
 #include <linux/bpf.h>
 
+#include "masquerade.h"
 #include "packet.h"
 #include "verdict.h"
 
 /* At the uplink. CONTINUE: the packet goes on, translated or not; `packet` says what it is now. */
 static __always_inline int from_outside(struct __sk_buff *skb, struct packet *packet)
 {
-	return CONTINUE;
+	return unmasquerade(skb, packet);
 }
 
 /* At a pod's host end: replies to such clients. CONTINUE as above. */

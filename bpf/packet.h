@@ -229,6 +229,8 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *packet)
 /* Whether an ICMP packet quotes the one it is about. */
 static __always_inline bool is_icmp_error(const struct packet *packet)
 {
+	if (packet->fragment == LATER_FRAGMENT)
+		return false; /* its type is not known, and 0 would be an error in ICMPv6 */
 	if (packet->protocol == IPPROTO_ICMP && !packet->ipv6)
 		return packet->icmp_type == ICMP_DEST_UNREACH || packet->icmp_type == ICMP_SOURCE_QUENCH ||
 		       packet->icmp_type == ICMP_TIME_EXCEEDED || packet->icmp_type == ICMP_PARAMETERPROB;

@@ -47,7 +47,13 @@
 	REASON(stack_flow, EVENT, "A pod's packet answers one that came by the stack: for the stack, which may have to translate it.") \
 	REASON(stack_node, EVENT, "A pod's packet is for the node itself, or has no route: for the stack.") \
 	REASON(stack_device, EVENT, "A pod's packet leaves by another device than the uplink: for the stack.") \
-	REASON(flow_share_full, DROP, "A client has half of tb_flows already, and is given no more.")
+	REASON(flow_share_full, DROP, "A client has half of tb_flows already, and is given no more.") \
+	REASON(nat_table_full, DROP, "A flow that is to leave with the node's address found no room in tb_nat.") \
+	REASON(nat_no_port, DROP, "The node has no port left for another flow to the same peer.") \
+	REASON(nat_no_address, DROP, "A flow is to leave with the node's address, and the node has none of its family.") \
+	REASON(nat_created, EVENT, "A flow began that leaves with the node's address.") \
+	REASON(nat_client_untracked, EVENT, "A datagram from outside found no room in tb_nat: its answer may leave with the node's address.") \
+	REASON(masquerade_protocol, EVENT, "A packet left the cluster with the pod's address: its protocol has no ports.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

@@ -46,7 +46,12 @@ export interface AgentConfig {
   readonly forwarding: 'fast' | 'stack';
   /** UDP port of the overlay, the same on all nodes of a cluster. */
   readonly vxlanPort: number;
+  /** Whether pods are hidden behind the node towards the outside of the cluster. */
   readonly masquerade: boolean;
+  /** Ranges that pods are not hidden from, beside the cluster's own. */
+  readonly masqueradeExceptions: readonly Prefix[];
+  /** Ports that hidden flows leave from; where absent, the largest range that nobody else is given. */
+  readonly masqueradePorts: { readonly first: number; readonly last: number } | undefined;
   /** Where BGP listens; `undefined` where it is off. */
   readonly bgp: AddressAndPort | undefined;
   /** Where metrics are served beside the socket; nowhere else where absent. */
@@ -82,6 +87,8 @@ const schema = object({}, {
   forwarding: oneOf('fast', 'stack'),
   vxlanPort: integer(1, 65_535),
   masquerade: boolean(),
+  masqueradeExceptions: listOf(prefix),
+  masqueradePorts: parsedBy(parsePorts, 'FIRST-LAST'),
   bgp: listener,
   metricsAddress: listener,
   services: listOf(hook, { min: 1, max: 2 }),
@@ -107,6 +114,8 @@ export const CONFIG_KEYS = {
   forwarding: 'fast, or stack: whether programs forward the packets of pods, or the node',
   vxlanPort: 'UDP port of the overlay (default: 8472)',
   masquerade: 'true or false: hide pods behind the node towards the outside',
+  masqueradeExceptions: 'prefixes that pods are not hidden from, separated by commas',
+  masqueradePorts: 'FIRST-LAST: ports that hidden flows leave from (default: what sockets are not given)',
   bgp: 'ADDRESS:PORT to listen on, or off',
   metricsAddress: 'ADDRESS:PORT for Prometheus, beside the socket',
   services: 'socket, packet or both: where services are translated',
@@ -211,6 +220,8 @@ function build(raw: Raw): AgentConfig {
     forwarding: raw.forwarding ?? 'fast',
     vxlanPort: raw.vxlanPort ?? VXLAN_PORT,
     masquerade: raw.masquerade ?? false,
+    masqueradeExceptions: (raw.masqueradeExceptions ?? []).map(parsePrefix),
+    masqueradePorts: raw.masqueradePorts === undefined ? undefined : parsePorts(raw.masqueradePorts),
     bgp: parseListener(raw.bgp ?? '0.0.0.0:179'),
     metricsAddress: raw.metricsAddress === undefined ? undefined : parseListener(raw.metricsAddress),
     services: { socket: services.includes('socket'), packet: services.includes('packet') },
@@ -226,6 +237,12 @@ function parseListener(value: string): AddressAndPort | undefined {
   return parsed;
 }
 
+function parsePorts(value: string): { first: number; last: number } {
+  const [first = 0, last = 0] = /^(\d{1,5})-(\d{1,5})$/.exec(value)?.slice(1).map(Number) ?? [];
+  if (first < 1 || last < first || last > 65_535) throw new SyntaxError('expected FIRST-LAST, of 1 to 65535');
+  return { first, last };
+}
+
 function fromCommandLine(key: string, value: string): unknown {
   switch (key) {
     case 'segments':
@@ -233,6 +250,8 @@ function fromCommandLine(key: string, value: string): unknown {
         const [cidr = '', gateway] = entry.split('@');
         return gateway === undefined ? cidr : { cidr, gateway };
       });
+    case 'masqueradeExceptions':
+      return value.split(',');
     case 'masquerade':
       return value === 'true' ? true : value === 'false' ? false : value;
     case 'vxlanPort':

@@ -4,7 +4,7 @@
  */
 
 import type { IP, IPv4, IPv6 } from '../address/ip.ts';
-import { be16, type Codec, choice, padding, raw, struct, u8, u32, u64 } from '../ebpf/codec.ts';
+import { be16, type Codec, choice, padding, raw, struct, u8, u16, u32, u64 } from '../ebpf/codec.ts';
 
 /** IP protocol numbers that services may have. */
 export const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const;
@@ -128,7 +128,14 @@ export const flowKey = struct<FlowKey>({
 export const FLOW_STATES = ['new', 'open', 'closing', 'reset'] as const;
 
 /** `FLOW_…` flags of maps.h. */
-export const FLOW_FLAGS = { direct: 1, self: 2, clientFin: 4, serverFin: 8, lingers: 16 } as const;
+export const FLOW_FLAGS = {
+  direct: 1,
+  self: 2,
+  clientFin: 4,
+  serverFin: 8,
+  lingers: 16,
+  outside: 32,
+} as const;
 
 /** One direction of a flow; times are seconds of CLOCK_MONOTONIC. */
 export interface Flow {
@@ -308,6 +315,51 @@ export const thisNode = struct<ThisNode>({
   overlay_mtu: u32,
 });
 
+/** `NAT_…` of maps.h. */
+export const NAT_FLAGS = { service: 32 } as const;
+
+/** One direction of a flow that leaves with the node's address; times are seconds of CLOCK_MONOTONIC. */
+export interface Nat {
+  /** Forward: the new source; reply: the new destination. */
+  readonly address: IP;
+  readonly port: number;
+  readonly state: (typeof FLOW_STATES)[number];
+  /** Of {@link FLOW_FLAGS} and {@link NAT_FLAGS}. */
+  readonly flags: number;
+  readonly seen: number;
+  readonly since: number;
+}
+
+const nat = struct<Nat>({
+  address,
+  port: be16,
+  state: choice(u8, FLOW_STATES),
+  flags: u8,
+  seen: u32,
+  since: u32,
+});
+
+/** What flows are translated to; {@link NO_ADDRESS} where the node has none of that family. */
+export interface NatSource {
+  readonly ipv4: IP;
+  readonly ipv6: IP;
+  readonly first_port: number;
+  readonly ports: number;
+  /** 1: what pods send out of the cluster leaves with these addresses. */
+  readonly masquerade: number;
+}
+
+const natSource = struct<NatSource>({
+  ipv4: address,
+  ipv6: address,
+  first_port: u16,
+  ports: u16,
+  masquerade: u32,
+});
+
+/** `NO_MASQUERADE_…` of maps.h. */
+export const NO_MASQUERADE_FLAGS = { to: 1, from: 2 } as const;
+
 /** Every map that is pinned, with the codecs of its keys and values. */
 export const MAPS = {
   tb_services: { key: endpoint, value: service },
@@ -328,6 +380,11 @@ export const MAPS = {
   tb_tunnels: { key: tunnelKey, value: tunnel },
   /** At 0. */
   tb_node: { key: u32, value: thisNode },
+  tb_nat: { key: flowKey, value: nat },
+  /** At 0. */
+  tb_nat_source: { key: u32, value: natSource },
+  /** To flags of {@link NO_MASQUERADE_FLAGS}. */
+  tb_no_masquerade: { key: tunnelKey, value: u32 },
   /** By the number of a reason, for each CPU. */
   tb_metrics: { key: u32, value: u64 },
 } as const;

@@ -31,6 +31,7 @@ export const OBJECTS = {
   ],
   flow_gc: ['tb_flow_gc'],
   held_gc: ['tb_held_gc'],
+  nat_gc: ['tb_nat_gc'],
 } as const;
 
 /** Programs whose section says which hook they are for, and not, as libbpf has it, which type of program. */
@@ -45,6 +46,7 @@ export const TC_PROGRAMS = Object.fromEntries(
 const WORTH_MIGRATING = new Set<string>([
   ...(['tb_services', 'tb_slots', 'tb_backends', 'tb_endpoints', 'tb_netns'] satisfies MapName[]),
   ...(['tb_flows', 'tb_affinity', 'tb_sock_peers'] satisfies MapName[]),
+  ...(['tb_nat', 'tb_nat_source', 'tb_no_masquerade'] satisfies MapName[]),
   ...(['tb_pods', 'tb_stack_flows', 'tb_tunnels', 'tb_node'] satisfies MapName[]),
 ]);
 

@@ -217,6 +217,37 @@ export const REASONS = [
     kind: 'drop',
     sentence: 'A client has half of tb_flows already, and is given no more.',
   },
+  {
+    name: 'nat_table_full',
+    kind: 'drop',
+    sentence: "A flow that is to leave with the node's address found no room in tb_nat.",
+  },
+  {
+    name: 'nat_no_port',
+    kind: 'drop',
+    sentence: 'The node has no port left for another flow to the same peer.',
+  },
+  {
+    name: 'nat_no_address',
+    kind: 'drop',
+    sentence: "A flow is to leave with the node's address, and the node has none of its family.",
+  },
+  {
+    name: 'nat_created',
+    kind: 'event',
+    sentence: "A flow began that leaves with the node's address.",
+  },
+  {
+    name: 'nat_client_untracked',
+    kind: 'event',
+    sentence:
+      "A datagram from outside found no room in tb_nat: its answer may leave with the node's address.",
+  },
+  {
+    name: 'masquerade_protocol',
+    kind: 'event',
+    sentence: "A packet left the cluster with the pod's address: its protocol has no ports.",
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

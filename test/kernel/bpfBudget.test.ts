@@ -35,6 +35,7 @@ const PROGRAMS: readonly ProgramName[] = [
   'tb_getpeername6',
   'tb_flow_gc',
   'tb_held_gc',
+  'tb_nat_gc',
 ];
 
 const namespaces = new TestNamespaces('bpfbudget');

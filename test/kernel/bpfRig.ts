@@ -24,7 +24,7 @@ import { type LoadedObject, loadObject } from '../../src/ebpf/object.ts';
 
 const DIRECTORY = join(import.meta.dirname, '../../dist/bpf');
 export const OBJECTS = [
-  ...(['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc'] as const),
+  ...(['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc', 'nat_gc'] as const),
   ...(['host_ingress', 'host_egress', 'uplink_ingress', 'vxlan_ingress', 'vxlan_egress'] as const),
 ] as const;
 
@@ -37,10 +37,19 @@ export type ProgramName =
   | `tb_vxlan_${'in' | 'out'}`
   | `tb_${'connect' | 'sendmsg' | 'recvmsg' | 'getpeername'}${4 | 6}`
   | 'tb_flow_gc'
-  | 'tb_held_gc';
+  | 'tb_held_gc'
+  | 'tb_nat_gc';
 
 const WRITTEN_BY_PACKETS = [
-  ...(['tb_clients', 'tb_flows', 'tb_affinity', 'tb_fragments', 'tb_held', 'tb_sock_peers'] as const),
+  ...([
+    'tb_clients',
+    'tb_flows',
+    'tb_affinity',
+    'tb_fragments',
+    'tb_held',
+    'tb_sock_peers',
+    'tb_nat',
+  ] as const),
   'tb_stack_flows',
 ] as const;
 
@@ -225,7 +234,10 @@ export class Datapath {
   }
 
   /** Runs a collector; the numbers it reports, by name. */
-  collect(program: 'tb_flow_gc' | 'tb_held_gc', map: 'tb_flows' | 'tb_held'): Record<string, number> {
+  collect(
+    program: 'tb_flow_gc' | 'tb_held_gc' | 'tb_nat_gc',
+    map: 'tb_flows' | 'tb_held' | 'tb_nat',
+  ): Record<string, number> {
     const iterator = new MapIterator(this.program(program), this.maps[map].fd);
     try {
       const lines = iterator.run().toString().trim().split('\n');

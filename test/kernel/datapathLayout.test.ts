@@ -8,7 +8,9 @@ import {
   FLOW_FLAGS,
   FLOW_STATES,
   MAPS,
+  NAT_FLAGS,
   NETNS_FLAGS,
+  NO_MASQUERADE_FLAGS,
   PEER_SIDES,
   POD_FLAGS,
   SERVICE_FLAGS,
@@ -87,6 +89,8 @@ test('states, flags and sizes have the numbers that maps.h gives them', () => {
     ...flagged('FLOW', FLOW_FLAGS),
     ...flagged('NETNS', NETNS_FLAGS),
     ...flagged('POD', POD_FLAGS),
+    ...flagged('NAT', NAT_FLAGS),
+    ...flagged('NO_MASQUERADE', NO_MASQUERADE_FLAGS),
     ['MAGLEV_RING', MAGLEV_RING],
   ]);
   const defined = new Map(
