@@ -56,17 +56,17 @@ const config = () =>
     ],
   });
 
-/** Path identifiers of announcements between two addresses, as tshark reads them off the wire. */
-function pathIds(file: string, from: Router, to: Router): string[] {
-  const filter = `bgp.type == 2 && ip.src == ${from.ipv4} && ip.dst == ${to.ipv4} && bgp.nlri_prefix == 10.96.0.10`;
-  const fields = ['-T', 'fields', '-e', 'bgp.nlri_path_id'];
-  const { stdout } = spawnSync('tshark', ['-r', file, '-Y', filter, ...fields], { encoding: 'utf8' });
-  return stdout.split(/[\n,]/).filter((id) => id !== '');
+/** The identifiers in front of the address, in the bytes that went from one to the other. */
+function pathIds(file: string, from: Router, to: Router): Set<string> {
+  const filter = `ip.src == ${from.ipv4} && ip.dst == ${to.ipv4}`;
+  const words = ['-r', file, '-Y', filter, '-T', 'fields', '-e', 'tcp.payload'];
+  const { stdout } = spawnSync('tshark', words, { encoding: 'utf8' });
+  return new Set([...stdout.matchAll(/([0-9a-f]{8})200a60000a/g)].map(([, id = '']) => id));
 }
 
 test('paths come in and go out with their identifiers, and go one by one', async () => {
   const file = join(us.directory, 'sessions.pcap');
-  const words = ['-i', 'eth0', '-U', '-w', file, 'tcp', 'port', '179'];
+  const words = ['-i', 'eth0', '--immediate-mode', '-U', '-w', file, 'tcp', 'port', '179'];
   const capture = us.start('tcpdump', 'tcpdump', words);
   await eventually('the capture', () => /listening on/.test(capture.log));
   const tombolo = new Tombolo(us, config());
@@ -87,9 +87,9 @@ test('paths come in and go out with their identifiers, and go one by one', async
 
   await sleep(200);
   await capture.stop('SIGINT');
-  const ours = new Set(pathIds(file, us, last));
+  const ours = pathIds(file, us, last);
   assert.equal(ours.size, 2, `two identifiers of ours: ${[...ours].join()}`);
   // FRR has a third one while it does not know yet that there will be several.
-  const theirs = new Set(pathIds(file, hub, us));
+  const theirs = pathIds(file, hub, us);
   assert.ok(theirs.size >= 2, `two identifiers of FRR: ${[...theirs].join()}`);
 });
