@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { formatIP, type IP } from '../address/ip.ts';
-import { contains } from '../address/prefix.ts';
+import { contains, overlaps } from '../address/prefix.ts';
 import type { Log } from '../log.ts';
 import {
   type Allocation,
@@ -220,10 +220,14 @@ export class Ipam {
       .filter((address) => !this.segments().some(({ prefix }) => contains(prefix, address)));
   }
 
-  /** The segments to give addresses from now on. What was given from others stays with its holders. */
+  /**
+   * The segments to give addresses from now on. Another one that still has holders stays, and gives out nothing: whoever
+   * asks what this node uses must hear of it.
+   */
   async assign(segments: readonly Segment[]): Promise<void> {
-    if (isDeepStrictEqual(segments, this.segments())) await this.#journal.settle();
-    else await this.#record({ op: 'segments', segments });
+    const next = [...segments, ...this.#leftBehind(segments)];
+    if (isDeepStrictEqual(next, this.segments())) await this.#journal.settle();
+    else await this.#record({ op: 'segments', segments: next });
   }
 
   segments(): Segment[] {
@@ -269,6 +273,13 @@ export class Ipam {
 
   close(): Promise<void> {
     return this.#journal.close();
+  }
+
+  #leftBehind(segments: readonly Segment[]): Segment[] {
+    return this.segments()
+      .filter((segment) => this.#allocator.used(segment) > 0)
+      .filter(({ prefix }) => !segments.some((other) => overlaps(prefix, other.prefix)))
+      .map((segment) => ({ ...segment, state: 'releasing' }));
   }
 
   #choose(request: Request, now: number, cooldown: number) {

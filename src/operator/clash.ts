@@ -16,7 +16,9 @@ interface Held {
 /** Finds ranges that are held twice. Prefixes are nested or apart, so one walk in order finds every clash. */
 export function findClashes(nodes: readonly NodeView[]): Clashes {
   const held = nodes
-    .flatMap(({ name, segments }) => segments.map((segment): Held => ({ node: name, segment })))
+    .flatMap((node) =>
+      [...node.segments, ...strays(node)].map((segment): Held => ({ node: node.name, segment })),
+    )
     .sort((a, b) => comparePrefixes(a.segment.cidr, b.segment.cidr));
   const segments = new Set<Segment>();
   const conflicts: string[] = [];
@@ -32,6 +34,16 @@ export function findClashes(nodes: readonly NodeView[]): Clashes {
     }
   }
   return { segments, conflicts };
+}
+
+/**
+ * Ranges that a node uses and that nobody has assigned to it: its configuration has, or somebody has deleted the object that
+ * said so. Of a node that is gone, what it last said means nothing.
+ */
+export function strays({ present, segments, reports }: NodeView): Segment[] {
+  return reports
+    .filter(({ cidr, used }) => present && used > 0 && !segments.some((own) => overlaps(own.cidr, cidr)))
+    .map(({ cidr, generation }) => ({ cidr, generation, state: 'active' }));
 }
 
 function textOf({ node, segment }: Held): string {

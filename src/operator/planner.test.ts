@@ -302,6 +302,21 @@ test('ranges held twice are reported and left alone', () => {
   assert.deepEqual(held(given), {});
 });
 
+test("a range that a node uses without having been assigned it is nobody else's", () => {
+  const lost = report(segment('10.0.0.0/28', { generation: 7 }), { used: 3 });
+  const claim = segment('10.0.0.0/28', { state: 'claimed' });
+  const a = node('a', { reports: [lost] });
+  assert.deepEqual(held(world([pool()], [a])), { a: ['10.0.0.16/28 claimed 1'] });
+  const { b } = held(world([pool()], [a, node('b', { segments: [claim] })]));
+  assert.ok(!b?.some((text) => text.startsWith('10.0.0.0/28')), 'a claim on it is given up');
+  const taken = node('b', { segments: [segment('10.0.0.0/28')] });
+  assert.deepEqual(plan(world([pool()], [a, taken])).conflicts, [
+    '10.0.0.0/28 of a overlaps 10.0.0.0/28 of b',
+  ]);
+  const gone = node('a', { reports: [lost], present: false });
+  assert.deepEqual(held(world([pool()], [gone, node('b')])), { b: ['10.0.0.0/28 claimed 1'] });
+});
+
 test('dual stack nodes get a block of each family', () => {
   const pools = [pool(), pool({ name: 'six', cidr: 'fd00::/64', blockSize: 122 })];
   assert.deepEqual(held(world(pools, [node('a')])), { a: ['10.0.0.0/28 claimed 1', 'fd00::/122 claimed 1'] });

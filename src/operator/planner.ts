@@ -1,6 +1,6 @@
 import { overlaps, type Prefix } from '../address/prefix.ts';
 import { FreeBlocks } from './blocks.ts';
-import { findClashes } from './clash.ts';
+import { findClashes, strays } from './clash.ts';
 import { Draft } from './draft.ts';
 import { growth } from './growth.ts';
 import type { Pool } from './pool.ts';
@@ -51,7 +51,7 @@ function byNeed(a: Draft, b: Draft): number {
 function takenIn(world: World, drafts: readonly Draft[], pool: Pool): Prefix[] {
   const held = [...world.uncertain, ...pool.reserved];
   for (const { node, segments } of drafts) {
-    for (const { cidr } of [...node.segments, ...segments]) held.push(cidr);
+    for (const { cidr } of [...node.segments, ...segments, ...strays(node)]) held.push(cidr);
   }
   return held.filter((cidr) => overlaps(cidr, pool.cidr));
 }

@@ -134,6 +134,18 @@ export class Cluster {
     await unless('NotFound', this.store.delete('Node', { name }));
   }
 
+  /** Somebody deletes the object that says which segments a node has; its agent lives, hears of that, and says what it uses. */
+  async lose(name: string): Promise<void> {
+    const machine = this.machine(name);
+    if (!machine.ipam) return;
+    machine.disk.mend();
+    await machine.settle();
+    await unless('NotFound', this.store.delete('NodeNetwork', { name }));
+    await drain();
+    await machine.hear(Number.POSITIVE_INFINITY);
+    for (let attempt = 0; attempt < 3; attempt++) await machine.tell('none');
+  }
+
   async change(spec: Partial<IPPool['spec']> | 'deleted'): Promise<void> {
     const { name } = POOL.metadata;
     if (spec === 'deleted') return unless('NotFound', this.store.delete('IPPool', { name }));
@@ -206,7 +218,10 @@ export class Cluster {
   #expectHome(name: string, address: IP, network: NodeNetwork | undefined): void {
     const segments = network?.spec.segments ?? [];
     const home = segments.find(({ cidr }) => contains(parsePrefix(cidr), address));
-    const state = home?.state ?? 'no segment';
+    const reported = network?.status?.segments?.find(
+      ({ cidr, used = 0 }) => used > 0 && contains(parsePrefix(cidr), address),
+    );
+    const state = home?.state ?? (reported ? 'active' : 'no segment');
     const allowed = ['active', 'releasing', 'cooling'];
     assert.ok(allowed.includes(state), `${formatIP(address)} of a pod of ${name} lies in ${state}`);
     assert.ok(!home || !overlaps(parsePrefix(home.cidr), RESERVED), `${formatIP(address)} is reserved`);

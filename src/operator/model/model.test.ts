@@ -14,7 +14,10 @@ const NODES = ['a', 'b', 'c'];
 type Step =
   | { do: 'operate'; which: 0 | 1; calls: number; fault: Fault; order: number }
   | { do: 'restart operator'; which: 0 | 1 }
-  | { do: 'join' | 'start' | 'kill' | 'burn' | 'switch off' | 'forget' | 'late writes land'; node: string }
+  | {
+      do: 'join' | 'start' | 'kill' | 'burn' | 'switch off' | 'forget' | 'lose' | 'late writes land';
+      node: string;
+    }
   | { do: 'add' | 'remove' | 'hear'; node: string; count: number }
   | { do: 'tell'; node: string; fault: Fault }
   | { do: 'serve'; node: string; which: 0 | 1; fault: Fault }
@@ -41,6 +44,8 @@ async function perform(cluster: Cluster, step: Step): Promise<void> {
       return cluster.switchOff(step.node);
     case 'forget':
       return cluster.forget(step.node);
+    case 'lose':
+      return cluster.lose(step.node);
     case 'late writes land':
       return machine.landLate();
     case 'add':
@@ -124,6 +129,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         'burn' as const,
         'switch off' as const,
         'forget' as const,
+        'lose' as const,
         'late writes land' as const,
       ),
       node,
