@@ -15,6 +15,8 @@ export interface Bgp {
   changed(): void;
   /** `listener` is called whenever {@link isWithdrawn} says something new. */
   onWithdrawn(listener: () => void): void;
+  /** Addresses of others that this node has held and is about to let go of: {@link isWithdrawn} answers for them, too. */
+  onLeaving(addresses: () => readonly Prefix[]): void;
   /** Whether a segment that is empty and asked back is withdrawn from everybody. */
   isWithdrawn(segment: Prefix): boolean;
   /** What could not be done as it was written, a line each. */
@@ -39,17 +41,21 @@ function speaking(parts: SteeringParts): Bgp {
     log: log.part('bgp'),
   });
   let listener = () => {};
+  let leaving: () => readonly Prefix[] = () => [];
   const withdrawals = new Withdrawals({
     ask: (method, path) => speaker.ask(method, path),
     withdrawn: () => listener(),
   });
   const steering = steer(parts, {
     configure: (router) => speaker.configure(router),
-    leave: (segments) => withdrawals.expect(segments),
+    leave: (segments) => withdrawals.expect([...segments, ...leaving()]),
   });
   return {
     changed: steering.changed,
     isWithdrawn: (segment) => withdrawals.has(segment),
+    onLeaving(addresses) {
+      leaving = addresses;
+    },
     onWithdrawn(called) {
       listener = called;
     },
@@ -75,6 +81,7 @@ function speaking(parts: SteeringParts): Bgp {
 const SILENT: Bgp = {
   changed() {},
   isWithdrawn: () => true,
+  onLeaving() {},
   onWithdrawn() {},
   problems: () => [],
   async handle(_request, response) {

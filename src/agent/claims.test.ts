@@ -25,6 +25,7 @@ class TestNode {
   readonly claims: Claims;
   readonly #store: Store;
   readonly #live = new Set<string>();
+  withdrawn: (address: IP) => boolean = () => true;
 
   constructor(name: string, directory: string, store: Store) {
     this.name = name;
@@ -40,6 +41,7 @@ class TestNode {
       blockOwners: async () => [],
       letThrough: async () => new Set<IP>(),
       borrowedChanged: () => {},
+      isWithdrawn: (address) => this.withdrawn(address),
       tell: () => {},
       log: silentLog,
       patience: 0,
@@ -158,6 +160,24 @@ test('a claim whose write was lost or committed without an answer leaves nobody 
     assert.equal(await a.add('four'), undefined);
     await b.hear();
     assert.equal(await a.add('five'), address);
+  }));
+
+test('a borrowed address is let go of when it is withdrawn, and not before', () =>
+  withNodes(async ([a, b], store) => {
+    assert.ok(a && b);
+    const address = await a.add('one');
+    await a.del('one');
+    await a.hear();
+    assert.equal(await b.add('two'), address);
+    b.withdrawn = () => false;
+    await b.del('two');
+    await b.hear();
+    assert.equal((await readClaim(store))?.status?.node, 'b');
+    assert.deepEqual(b.claims.leaving().map(formatIP), [address]);
+    assert.equal(await a.add('early'), undefined);
+    b.withdrawn = () => true;
+    await b.hear();
+    assert.equal(await a.add('three'), address);
   }));
 
 type Step = readonly [node: number, action: 'add' | 'del' | 'hear', container: number];

@@ -29,6 +29,8 @@ import type { Terms } from './binding.ts';
 
 /** So long an ADD waits for an earlier pod to let go, in ms; kubelet comes again after code 11. */
 const PATIENCE_MS = 5_000;
+/** A speaker that has nobody to ask must not keep a pod from its address for longer than this, in ms. */
+const WITHDRAWAL_MS = 10_000;
 /** Nodes are not followed: whether one is gone is asked this often, in ms. */
 const LOOK_AGAIN_MS = 500;
 
@@ -45,6 +47,8 @@ export interface ClaimsParts {
   readonly letThrough: (passages: readonly Passage[]) => Promise<ReadonlySet<IP>>;
   /** Called when what this node borrows has changed: it is announced, or no longer. */
   readonly borrowedChanged: () => void;
+  /** Whether nobody believes any more that the address is here. */
+  readonly isWithdrawn: (address: IP) => boolean;
   /** Tells people what became of a pod's fixed address. */
   readonly tell: (pod: ClaimRequest['pod'], happening: Happening) => void;
   readonly log: Log;
@@ -82,6 +86,8 @@ export class Claims {
   /** Claims whose turn it is: what they say and what the journal says may differ for a moment. */
   readonly #busy = new Set<string>();
   readonly #waiting = new Set<() => void>();
+  /** Since when claims have waited for their addresses to be withdrawn. */
+  readonly #leavingSince = new Map<string, number>();
   #listed = false;
 
   constructor(parts: ClaimsParts) {
@@ -148,14 +154,13 @@ export class Claims {
   }
 
   async #attempt(key: string, stored: IPClaim | undefined, request: ClaimRequest): Promise<Outcome> {
-    const { node, ipam, store } = this.#parts;
+    const { node, store } = this.#parts;
     const { wish } = request.terms;
     const claim = stored ?? (wish && (await this.#make(request.pod, wish)));
     if (claim === undefined) return { wait: 'it has just been removed' };
     const asker = { node, container: request.owner.containerID, podUID: request.pod.uid };
     const { holder } = viewOf(claim);
-    const heldHere = (container: string) =>
-      ipam.allocations().some(({ owner }) => owner.containerID === container);
+    const heldHere = (container: string) => this.#holds(container);
     const reason = reasonToWait({ holder }, asker, await this.#stateOf(holder), heldHere);
     if (reason !== undefined) return { wait: reason };
     const missing = unboundAddresses(claim).filter((address) => !this.#own(address));
@@ -375,12 +380,37 @@ export class Claims {
   }
 
   async #letGo(key: string, claim: IPClaim): Promise<void> {
-    const { node, ipam, store, log } = this.#parts;
+    const { node, store, log } = this.#parts;
     const { holder } = viewOf(claim);
     if (holder?.node !== node) return;
-    if (ipam.allocations().some(({ owner }) => owner.containerID === holder.container)) return;
+    if (this.#holds(holder.container)) return;
+    if (!this.#hasLeft(key, claim)) return;
     const done = await unlessChanged(store.updateStatus(released(claim, Date.now())));
     if (done) log.info('claim let go of', { claim: key, container: holder.container });
+  }
+
+  /** The addresses of others' blocks that containers of this node have held, while claims still say that they do. */
+  leaving(): IP[] {
+    return this.all().flatMap((claim) => {
+      const { holder } = viewOf(claim);
+      const over = holder?.node === this.#parts.node && !this.#holds(holder.container);
+      return over ? boundAddresses(claim).filter((address) => !this.#own(address)) : [];
+    });
+  }
+
+  /** Whoever gets a borrowed address next must not share its traffic with this node. */
+  #hasLeft(key: string, claim: IPClaim): boolean {
+    const borrowed = boundAddresses(claim).filter((address) => !this.#own(address));
+    const since = this.#leavingSince.get(key) ?? performance.now();
+    this.#leavingSince.set(key, since);
+    const overdue = performance.now() - since > WITHDRAWAL_MS;
+    if (!overdue && !borrowed.every((address) => this.#parts.isWithdrawn(address))) return false;
+    this.#leavingSince.delete(key);
+    return true;
+  }
+
+  #holds(container: string): boolean {
+    return this.#parts.ipam.allocations().some(({ owner }) => owner.containerID === container);
   }
 
   async #setAside(key: string, claim: IPClaim): Promise<void> {

@@ -1,4 +1,4 @@
-import { type Prefix, samePrefix } from '../address/prefix.ts';
+import { hostPrefix, type Prefix, samePrefix } from '../address/prefix.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
@@ -92,6 +92,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     blockOwners: (addresses) => blockOwners(store.store, addresses),
     letThrough: (passages) => blocks.letThrough(passages),
     borrowedChanged: bgp.changed,
+    isWithdrawn: (address) => bgp.isWithdrawn(hostPrefix(address)),
     tell: (pod, happening) => events.record({ kind: 'Pod', ...pod }, happening),
     log: log.part('claims'),
   });
@@ -159,15 +160,21 @@ export function joinCluster(parts: ClusterParts): Cluster {
   );
 
   let reconcileAgain: NodeJS.Timeout | undefined;
+  const again = () => {
+    reconcileAgain ??= setTimeout(() => {
+      reconcileAgain = undefined;
+      reconcile.soon();
+    }, RETRY_MS);
+  };
   const reconcile = settling(
     CLAIMS_SETTLE_MS,
-    () => claims.reconcile(),
+    async () => {
+      await claims.reconcile();
+      if (claims.leaving().length > 0) again();
+    },
     (error) => {
       log.warning('claims and journal cannot be brought together; it is tried again', { error });
-      reconcileAgain ??= setTimeout(() => {
-        reconcileAgain = undefined;
-        reconcile.soon();
-      }, RETRY_MS);
+      again();
     },
   );
 
@@ -212,7 +219,11 @@ export function joinCluster(parts: ClusterParts): Cluster {
     assign.soon();
   });
   store.follow('IPPool', (change) => bindings.onPool(change));
-  bgp.onWithdrawn(() => publish.now());
+  bgp.onLeaving(() => claims.leaving().map(hostPrefix));
+  bgp.onWithdrawn(() => {
+    publish.now();
+    reconcile.soon();
+  });
   store.follow('IPAMConfiguration', borrowing.onConfiguration);
   store.follow('IPClaim', (change) => {
     claims.onClaim(change);

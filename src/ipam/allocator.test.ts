@@ -395,3 +395,12 @@ test('an address of another node is borrowed by who may, held once, and kept by 
   remove(allocator, 'db');
   assert.deepEqual(claim(allocator, 'db2', { addresses, borrow: true }), ['10.0.9.9']);
 });
+
+test('a release that comes late frees nothing of whoever has the address by now, also of a pod of the same name', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/32'));
+  add(allocator, 'old');
+  remove(allocator, 'old', 0);
+  assert.deepEqual(add(allocator, 'new', COOLDOWN), ['10.0.0.0']);
+  remove(allocator, 'old', COOLDOWN);
+  refused('exhausted', () => add(allocator, 'third', 10 * COOLDOWN));
+});

@@ -321,3 +321,17 @@ test('dual stack nodes get a block of each family', () => {
   const pools = [pool(), pool({ name: 'six', cidr: 'fd00::/64', blockSize: 122 })];
   assert.deepEqual(held(world(pools, [node('a')])), { a: ['10.0.0.0/28 claimed 1', 'fd00::/122 claimed 1'] });
 });
+
+test('a disabled pool gets back even the last block of a node, but none that is in use', () => {
+  const idle = segment('10.0.0.0/28');
+  const busy = segment('10.0.0.16/28');
+  const nodes = [
+    node('a', { segments: [idle], reports: [report(idle)] }),
+    node('b', { segments: [busy], reports: [report(busy, { used: 1 })] }),
+  ];
+  const given = world([pool({ disabled: true })], nodes);
+  const first = plan(given);
+  const second = plan({ ...given, now: given.now + given.shrinkAfter }, first.idle);
+  const asked = second.assignments.map(({ node: name, segments }) => [name, segments[0]?.state]);
+  assert.deepEqual(asked, [['a', 'releasing']]);
+});
