@@ -71,6 +71,8 @@ describe('the addresses of a node', () => {
   test('a change that would hurt is refused, simulated, and made by the way that is advised', async () => {
     const rig = await newNode({ cidr: '10.82.0.0/24', blockSize: 28, expansion: { low: 1 } });
     await rig.pod('stays');
+    // The agent says once a second what is in use.
+    await eventually(async () => assert.equal((await json(rig, 'ipam', 'show')).pools[0].used, 1));
     const narrower = pool('default', { cidr: '10.82.0.0/24', blockSize: 30 });
     const apply = await rig.cli(['apply', '-f', '-'], narrower);
     assert.equal(apply.status, 1);
