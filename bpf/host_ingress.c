@@ -1,20 +1,11 @@
 /* This file contains the program at tc ingress of a pod's host end, where its packets come to the node. */
+#include "arrival.h"
 #include "local_pod.h"
-#include "node_services.h"
 #include "packet.h"
 #include "pods.h"
 #include "spoofing.h"
 #include "stack_flows.h"
-#include "tunnel.h"
-#include "uplink.h"
 #include "verdict.h"
-
-/* The way off the node. */
-static __always_inline int leave(struct __sk_buff *skb, struct packet *packet)
-{
-	int verdict = to_tunnel(skb, packet);
-	return verdict == CONTINUE ? to_uplink(skb, packet) : verdict;
-}
 
 SEC("tc/ingress")
 int tb_host_ingress(struct __sk_buff *skb)
@@ -39,8 +30,6 @@ int tb_host_ingress(struct __sk_buff *skb)
 	bool by_stack = sender && sender->flags & POD_STACK;
 	if (!by_stack)
 		verdict = to_local_pod(skb, &packet);
-	if (verdict == CONTINUE)
-		verdict = to_outside(skb, &packet);
 	if (verdict != CONTINUE)
 		return verdict;
 	return by_stack ? to_stack(REASON_stack_pod) : leave(skb, &packet);

@@ -11,12 +11,16 @@
 #include "address.h"
 #include "reasons.h"
 
+/* SCOPES of a frontend: by which policy it is served. */
+#define INSIDE 0  /* for pods and for the node's own processes */
+#define OUTSIDE 1 /* for clients whose packets come to the node from the network */
+
 /* An address and port of one protocol: a service's frontend or a backend. */
 struct endpoint {
 	struct address address;
 	__be16 port;
 	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
-	__u8 zero;
+	__u8 scope;    /* of a frontend; INSIDE for a backend */
 };
 
 /* --- services -------------------------------------------------------------------------------------------- */
@@ -29,6 +33,8 @@ struct endpoint {
 /* on the entry with port 0: the address is not the service's alone (a node's, an external one); ports that are
  * no service's pass untouched instead of being refused */
 #define SERVICE_SHARED_ADDRESS (1 << 2)
+/* outside: only clients in tb_ranges are served (loadBalancerSourceRanges) */
+#define SERVICE_RANGES (1 << 3)
 
 struct service {
 	__u32 number;     /* names the backend set; frontends with the same backends share it */
@@ -373,12 +379,19 @@ struct {
 	__type(value, struct tunnel);
 } tb_tunnels SEC(".maps");
 
+/* FLAGS of a node: */
+#define NODE_MASQUERADES (1 << 0) /* towards the outside its pods are hidden behind it */
+
 /* This node. */
 struct node {
 	__u32 uplink;      /* ifindex of the device towards the leaf; 0: none */
 	__u32 vxlan;       /* ifindex of tbvxlan; 0: there is no overlay */
-	__be32 address;    /* its end of the tunnels */
+	__be32 address;    /* its end of the tunnels, and its address of IPv4; 0: none */
 	__u32 overlay_mtu; /* bytes of the largest IP packet that fits into a tunnel */
+	__u32 flags;
+	__u16 first_port;  /* host order: ports of translated flows, none of which the node's sockets are given */
+	__u16 ports;       /* how many */
+	struct address ipv6; /* its address of IPv6; zero: none */
 };
 
 struct {
@@ -388,59 +401,59 @@ struct {
 	__type(value, struct node);
 } tb_node SEC(".maps");
 
-/* --- source NAT ------------------------------------------------------------------------------------------ */
+/* --- translation at the node ----------------------------------------------------------------------------- */
 
-/* FLAGS of a translated flow, beside those of a flow's FINs: */
-#define NAT_SERVICE (1 << 5) /* of a client of a service: what comes back belongs to a flow of tb_flows */
-
-/* One direction of a flow that leaves with the node's address. Keys are those of tb_flows: forward is what leaves, reply
- * what comes back. Of ICMP echo the identifier is the port, on the side of who asks. */
-struct nat {
-	struct address address; /* forward: the new source; reply: the new destination */
-	__be16 port;            /* belonging to address */
-	__u8 state;             /* FLOW_NEW and so on */
-	__u8 flags;             /* FLOW_CLIENT_FIN, FLOW_SERVER_FIN, FLOW_LINGERS, NAT_SERVICE */
-	__u32 seen;             /* last packet, in seconds of CLOCK_MONOTONIC */
-	__u32 since;            /* begin of the state, in seconds of CLOCK_MONOTONIC */
+/* A packet as it comes to the node's uplink from either side, before translation. An ICMP echo has its identifier for a
+ * port: that of who asks. */
+struct nat_key {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 zero[3];
 };
 
-/* Translated flows, two entries each. Never LRU, as tb_flows. Memory is taken for those there are: most nodes have none. */
+/* FLAGS of a translation, beside FLOW_CLIENT_FIN, FLOW_SERVER_FIN and FLOW_LINGERS: */
+#define NAT_REPLY (1 << 7) /* this half is the server's */
+
+/* What becomes of it. The key of the other half is this one turned round. */
+struct nat {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 service; /* number; 0: a pod hidden behind the node, or one that outsiders talk to directly */
+	__u32 backend; /* number; 0 likewise */
+	__u32 seen;    /* last packet, in seconds of CLOCK_MONOTONIC */
+	__u32 since;   /* begin of the state, in seconds of CLOCK_MONOTONIC */
+	__u8 state;    /* as of a flow */
+	__u8 flags;
+	__u16 zero;
+};
+
+/* Two entries each. Never LRU, as with tb_flows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 262144);
-	__type(key, struct flow_key);
+	__type(key, struct nat_key);
 	__type(value, struct nat);
 } tb_nat SEC(".maps");
 
-/* What flows are translated to. */
-struct nat_source {
-	struct address ipv4; /* of the node; zero: none of this family */
-	struct address ipv6;
-	__u16 first_port; /* host order; none of them is the node's own for sockets that name no port */
-	__u16 ports;      /* how many */
-	__u32 masquerade; /* 1: what pods send out of the cluster leaves with these addresses */
+struct range_key {
+	__u32 length; /* bits of service and prefix together: 32 and more; of IPv4 96 more than written */
+	__u32 service;
+	struct address address;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct nat_source);
-} tb_nat_source SEC(".maps");
-
-/* FLAGS of a range: */
-#define NO_MASQUERADE_TO (1 << 0)   /* of the cluster, or an exception: what is sent there keeps its source */
-#define NO_MASQUERADE_FROM (1 << 1) /* what is sent from there keeps its source */
-
-/* Whose packets keep their source. */
+/* The clients that a service is open to; the value means nothing. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
-	__type(key, struct tunnel_key);
-	__type(value, __u32);
-} tb_no_masquerade SEC(".maps");
+	__type(key, struct range_key);
+	__type(value, __u8);
+} tb_ranges SEC(".maps");
 
 /* --- counters -------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
-/* This file contains the collector of finished translated flows: an iterator over tb_nat, run when the agent reads from it.
- * It removes flows in the kernel, both halves together, and writes what it found as lines of a name and a number. */
+/* This file contains the collector of finished translations: an iterator over tb_nat, run when the agent reads from it. It
+ * removes both halves together, and writes how many there are as lines of a name and a number. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -7,47 +7,48 @@
 #include "clock.h"
 #include "iterator.h"
 #include "maps.h"
-#include "snat.h"
+#include "nat.h"
 
 /* Seconds a half may be without its other: entering the two takes far less. */
 #define LONELY_SECONDS 2
 
-/* Flows, not halves. Only one run at a time: the agent's. */
+/* Only one run at a time: the agent's. */
 static struct {
 	__u64 run; /* the reading that this was found in */
-	__u64 flows;
+	__u64 hidden;   /* pods behind the node */
+	__u64 outside;  /* clients outside, of services */
 	__u64 expired;
-	__u64 lonely; /* halves */
 } found;
 
-/* Whether `other` is the other half, and not that of a later flow with the same tuple. */
-static __always_inline bool is_pair(const struct flow_key *key, const struct flow_key *other_key, const struct nat *other)
+static __always_inline bool is_other_half(const struct nat_key *key, const struct nat *other, const struct nat_key *other_key)
 {
-	struct flow_key back = nat_other_half(other_key, other);
+	struct nat_key back = other_nat_half(other_key, other);
 	return back.source_port == key->source_port && back.destination_port == key->destination_port &&
 	       address_equal(&back.source, &key->source) && address_equal(&back.destination, &key->destination);
 }
 
-static __always_inline void collect(const struct flow_key *key, const struct nat *nat)
+static __always_inline void collect(const struct nat_key *key, const struct nat *nat)
 {
 	__u32 now = exact_seconds();
-	struct flow_key other_key = nat_other_half(key, nat);
+	struct nat_key other_key = other_nat_half(key, nat);
 	struct nat *other = find_nat(&other_key);
-	if (!other || !is_pair(key, &other_key, other)) {
-		if ((__s32)(now - nat->since) < LONELY_SECONDS)
-			return;
-		found.lonely++;
-		bpf_map_delete_elem(&tb_nat, key);
+	if (!other || !is_other_half(key, other, &other_key)) {
+		if ((__s32)(now - nat->since) >= LONELY_SECONDS)
+			bpf_map_delete_elem(&tb_nat, key);
 		return;
 	}
-	if (key->direction == FLOW_REPLY)
-		return; /* the forward half speaks for both */
-	if (!nat_is_over(key->protocol, nat, nat_idle(nat, other, now), now)) {
-		found.flows++;
-		return;
+	if (nat->flags & NAT_REPLY)
+		return; /* the client's half speaks for both */
+	__s32 idle = nat_idle_seconds(nat, other, now);
+	__s32 lasted = now - idle - nat->since;
+	if (idle >= (__s32)flow_timeout(key->protocol, nat->state, nat->flags, lasted)) {
+		found.expired++;
+		delete_nat(key, nat);
+	} else if (nat->backend) {
+		found.outside++;
+	} else {
+		found.hidden++;
 	}
-	found.expired++;
-	delete_nat(key, nat);
 }
 
 SEC("iter/bpf_map_elem")
@@ -59,14 +60,15 @@ int tb_nat_gc(struct bpf_iter__bpf_map_elem *context)
 		__builtin_memset(&found, 0, sizeof(found));
 		found.run = run;
 	}
-	struct flow_key *element_key = context->key;
+	struct nat_key *element_key = context->key;
 	struct nat *element = context->value;
 	/* The last call has no element. */
 	if (!element_key || !element) {
-		BPF_SEQ_PRINTF(seq, "flows %llu\nexpired %llu\nlonely %llu\n", found.flows, found.expired, found.lonely);
+		BPF_SEQ_PRINTF(seq, "hidden %llu\noutside %llu\nexpired %llu\n", found.hidden, found.outside,
+			       found.expired);
 		return 0;
 	}
-	struct flow_key key = *element_key;
+	struct nat_key key = *element_key;
 	struct nat nat = *element;
 	collect(&key, &nat);
 	return 0;

@@ -1,20 +1,141 @@
-/* This file contains services for clients outside the cluster: node ports and addresses that nodes announce. */
+/* This file contains services for clients outside the cluster: node ports, and the addresses that nodes announce. */
 #pragma once
 
 #include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
 
+#include "fragments.h"
 #include "masquerade.h"
+#include "nat.h"
+#include "nat_packet.h"
 #include "packet.h"
+#include "pods.h"
+#include "services.h"
+#include "this_node.h"
 #include "verdict.h"
 
-/* At the uplink. CONTINUE: the packet goes on, translated or not; `packet` says what it is now. */
-static __always_inline int from_outside(struct __sk_buff *skb, struct packet *packet)
+/* Whether a service is open to a client. */
+static __always_inline bool is_open_to(const struct service *service, const struct address *client)
 {
-	return unmasquerade(skb, packet);
+	if (!(service->flags & SERVICE_RANGES))
+		return true;
+	struct range_key key = { .length = 8 * (sizeof(key.service) + sizeof(*client)), .service = service->number, .address = *client };
+	return bpf_map_lookup_elem(&tb_ranges, &key);
 }
 
-/* At a pod's host end: replies to such clients. CONTINUE as above. */
-static __always_inline int to_outside(struct __sk_buff *skb, struct packet *packet)
+/* A backend on another node has to answer by way of this one: it is asked with the node's address. One of this node is
+ * not, and sees the client. */
+static __always_inline bool is_elsewhere(const struct backend *backend, const struct node *node)
 {
+	return !find_pod(&backend->address) && !is_own_address(node, &backend->address);
+}
+
+/* A client outside opens a flow. CONTINUE: the translation is in the table, or there is no such service. */
+SUBPROGRAM int open_outside(struct __sk_buff *skb, const struct packet *packet, __u32 address_flags)
+{
+	struct endpoint frontend = {
+		.address = packet->destination,
+		.port = packet->destination_port,
+		.protocol = packet->protocol,
+		.scope = OUTSIDE,
+	};
+	const struct node *node = this_node();
+	struct service *service = has_ports(packet->protocol) ? find_service(&frontend) : NULL;
+	if (!service || !node)
+		return address_flags & SERVICE_SHARED_ADDRESS ? CONTINUE : drop(REASON_outside_no_such_port);
+	if (!is_open_to(service, &packet->source))
+		return drop(REASON_outside_range);
+	struct client client = { .address = packet->source, .seed = packet->source_port };
+	__u32 number = choose_backend(&frontend, &client);
+	struct backend *backend = find_backend(number);
+	if (!backend)
+		return drop(REASON_outside_no_backend);
+	if (packet->protocol == IPPROTO_SCTP && backend->port != packet->destination_port)
+		return drop(REASON_sctp_port);
+	struct new_nat new = {
+		.forward = nat_key_of(packet),
+		.service = backend->service,
+		.backend = number,
+		.hides = is_elsewhere(backend, node),
+		.first_port = node->first_port,
+		.ports = node->ports,
+	};
+	new.reply.source = backend->address;
+	new.reply.source_port = backend->port;
+	new.reply.destination = packet->source;
+	new.reply.destination_port = packet->source_port;
+	new.reply.protocol = packet->protocol;
+	if (new.hides && !own_address(node, packet->ipv6, &new.reply.destination))
+		return drop(REASON_no_node_address);
+	int how = enter_nat(skb, &new);
+	if (how != NAT_ENTERED)
+		return drop(how == NAT_TABLE_FULL ? REASON_nat_table_full : REASON_nat_no_port);
+	count(REASON_outside_service);
 	return CONTINUE;
+}
+
+/* The address as such, if it is one that services have for clients outside. */
+static __always_inline struct service *outside_address(const struct address *address)
+{
+	struct endpoint key = { .address = *address, .scope = OUTSIDE };
+	return bpf_map_lookup_elem(&tb_services, &key);
+}
+
+/* At ingress of the uplink and of tbvxlan: a packet for this node or for an address that it announces. CONTINUE: it is
+ * neither to such a service nor an answer to what was translated. */
+static __always_inline int from_outside(struct __sk_buff *skb, struct packet *packet)
+{
+	const struct node *node = this_node();
+	struct service *address = outside_address(&packet->destination);
+	if (!node || (!address && !is_own_address(node, &packet->destination)))
+		return CONTINUE;
+	if (packet->fragment) {
+		if (packet->fragment == FIRST_FRAGMENT)
+			has_nat_ports(skb, packet);
+		int verdict = find_ports(skb, packet, FLOW_REPLY);
+		if (verdict != CONTINUE)
+			return verdict;
+	}
+	if (is_icmp_error(packet))
+		return translate_error(skb, packet);
+	bool shared = !address || address->flags & SERVICE_SHARED_ADDRESS;
+	if (!has_nat_ports(skb, packet))
+		return shared ? CONTINUE : drop(REASON_outside_no_such_port);
+	struct nat_key key = nat_key_of(packet);
+	struct nat *nat = known_nat(packet, &key);
+	if (!nat) {
+		if (!address)
+			return CONTINUE;
+		int verdict = open_outside(skb, packet, address->flags);
+		if (verdict != CONTINUE)
+			return verdict;
+		nat = find_nat(&key);
+	}
+	return nat ? translate(skb, packet, &key, nat) : CONTINUE;
+}
+
+/* At egress of the uplink and of tbvxlan: answers to such clients go out from where they have asked, and what pods ask
+ * outside from the node. CONTINUE: the packet leaves as it is. */
+static __always_inline int to_outside(struct __sk_buff *skb, struct packet *packet, bool masquerades)
+{
+	const struct node *node = this_node();
+	const struct pod *pod = find_pod(&packet->source);
+	if (!node || (!pod && !is_own_address(node, &packet->source)))
+		return CONTINUE;
+	if (packet->fragment) {
+		if (packet->fragment == FIRST_FRAGMENT)
+			has_nat_ports(skb, packet);
+		int verdict = find_ports(skb, packet, FLOW_FORWARD);
+		if (verdict != CONTINUE)
+			return verdict;
+	}
+	if (is_icmp_error(packet))
+		return translate_error(skb, packet);
+	if (!has_nat_ports(skb, packet))
+		return CONTINUE;
+	struct nat_key key = nat_key_of(packet);
+	struct nat *nat = known_nat(packet, &key);
+	if (nat)
+		return translate(skb, packet, &key, nat);
+	return pod && masquerades ? masquerade(skb, packet, pod, node) : CONTINUE;
 }

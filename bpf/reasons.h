@@ -48,12 +48,15 @@
 	REASON(stack_node, EVENT, "A pod's packet is for the node itself, or has no route: for the stack.") \
 	REASON(stack_device, EVENT, "A pod's packet leaves by another device than the uplink: for the stack.") \
 	REASON(flow_share_full, DROP, "A client has half of tb_flows already, and is given no more.") \
-	REASON(nat_table_full, DROP, "A flow that is to leave with the node's address found no room in tb_nat.") \
-	REASON(nat_no_port, DROP, "The node has no port left for another flow to the same peer.") \
-	REASON(nat_no_address, DROP, "A flow is to leave with the node's address, and the node has none of its family.") \
-	REASON(nat_created, EVENT, "A flow began that leaves with the node's address.") \
-	REASON(nat_client_untracked, EVENT, "A datagram from outside found no room in tb_nat: its answer may leave with the node's address.") \
-	REASON(masquerade_protocol, EVENT, "A packet left the cluster with the pod's address: its protocol has no ports.")
+	REASON(nat_table_full, DROP, "A translation at the node found no room in tb_nat.") \
+	REASON(nat_no_port, DROP, "No source port was found for a translation at the node.") \
+	REASON(nat_untracked, EVENT, "A flow from outside straight to a pod found no room in tb_nat and passed untracked.") \
+	REASON(no_node_address, DROP, "A packet has to leave with the node's address, and the node has none of its family.") \
+	REASON(outside_no_such_port, DROP, "A client outside asked for a port that the service does not have.") \
+	REASON(outside_no_backend, DROP, "A client outside asked for a service that has no backend, or none here where it may have no other.") \
+	REASON(outside_range, DROP, "A client outside is not in the service's source ranges.") \
+	REASON(outside_service, EVENT, "A flow from outside to a service began.") \
+	REASON(masqueraded, EVENT, "A flow began that hides a pod behind the node.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

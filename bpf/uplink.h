@@ -5,7 +5,6 @@
 #include <bpf/bpf_helpers.h>
 
 #include "hop.h"
-#include "masquerade.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "subprogram.h"
@@ -54,7 +53,7 @@ static __always_inline long look_up_route(struct __sk_buff *skb, struct bpf_fib_
 }
 
 /* Where everything goes that nobody else has taken. */
-static __always_inline int to_uplink(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int to_uplink(struct __sk_buff *skb, const struct packet *packet)
 {
 	int verdict = check_hop(skb, packet);
 	if (verdict != CONTINUE)
@@ -66,10 +65,6 @@ static __always_inline int to_uplink(struct __sk_buff *skb, struct packet *packe
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 		if (!node || query.ifindex != node->uplink)
 			return to_stack(REASON_stack_device);
-		/* Not before: to the stack, a packet from the node's own address that comes from a pod is a forgery. */
-		verdict = masquerade(skb, packet);
-		if (verdict != CONTINUE)
-			return verdict;
 		count_hop(skb, packet);
 		return to_neighbour(&query);
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:

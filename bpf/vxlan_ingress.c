@@ -1,5 +1,5 @@
 /* This file contains the program at tc ingress of tbvxlan, where packets come out of the tunnels. */
-#include "local_pod.h"
+#include "arrival.h"
 #include "packet.h"
 #include "tunnel.h"
 #include "verdict.h"
@@ -23,8 +23,7 @@ int tb_vxlan_in(struct __sk_buff *skb)
 		return drop(REASON_unknown_tunnel);
 	if (parsed == TRUNCATED || !is_for_router(skb, &packet))
 		return PASS;
-	int verdict = to_local_pod(skb, &packet);
-	return verdict == CONTINUE ? PASS : verdict;
+	return arrive(skb, &packet);
 }
 
 char _license[] SEC("license") = "GPL";

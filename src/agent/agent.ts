@@ -19,7 +19,7 @@ import { joinCluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import { startDatapath } from './datapath.ts';
 import { describeNode, detectNode } from './detect.ts';
-import { joinMasquerade } from './masquerade.ts';
+import { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
 import { joinOverlay } from './overlay.ts';
 import { recover } from './recovery.ts';
 import { reportsOf } from './resources.ts';
@@ -77,9 +77,10 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const store = new StoreState(await openStore(config.store, { create: true, report }), log.part('store'));
   const bgp = embedBgp({ config, node, ipam, netlink, store, log });
   const overlay = joinOverlay({ config, node, ipam, netlink, store, log: log.part('overlay') });
-  const masquerade = joinMasquerade({ config, node, store, log: log.part('masquerade') });
   const services = datapath.services;
-  const cluster = joinCluster({ config, node, netlink, ipam, services, bgp, overlay, store, log });
+  const health = new HealthCheckNodePorts(node.name, log.part('services'));
+  const cluster = joinCluster({ config, node, netlink, ipam, services, health, bgp, overlay, store, log });
+  store.follow('IPPool', (change) => datapath.outgoing.onPool(change, datapath.pods, log.part('datapath')));
   const cni = {
     addresses: addressesOf(ipam, cluster.supply),
     records,
@@ -99,7 +100,6 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     datapath,
     bgp,
     overlay,
-    masquerade,
     cluster,
     store,
     stalls,
@@ -122,7 +122,6 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     await Promise.race([Promise.all(servers.map(drained)), patience()]);
     await bgp.stop();
     await overlay.stop();
-    await masquerade.stop();
     await cluster.stop();
     await ipam.close();
     history.close();

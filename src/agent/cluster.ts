@@ -14,6 +14,7 @@ import { blockOwners, borrowingOf } from './borrowing.ts';
 import { Claims } from './claims.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
+import type { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
 import type { Overlay } from './overlay.ts';
 import { ownNetwork, segmentsOf } from './segments.ts';
@@ -43,6 +44,8 @@ export interface ClusterParts {
   readonly netlink: Netlink;
   readonly ipam: Ipam;
   readonly services: ServiceTable;
+  /** Told of services that have changed, beside the table. */
+  readonly health: Pick<HealthCheckNodePorts, 'update' | 'stop'>;
   readonly bgp: Bgp;
   readonly overlay: Overlay;
   readonly store: StoreState;
@@ -64,7 +67,7 @@ export interface Cluster {
 }
 
 export function joinCluster(parts: ClusterParts): Cluster {
-  const { config, node, netlink, ipam, services, bgp, overlay, store, log } = parts;
+  const { config, node, netlink, ipam, services, health, bgp, overlay, store, log } = parts;
   const feed = new ServiceFeed();
   const bindings = new Bindings(
     store.store,
@@ -120,6 +123,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
       const failed: ServiceInput[] = [];
       for (let inputs = feed.take(AT_ONCE); inputs.length > 0; inputs = feed.take(AT_ONCE)) {
         failed.push(...(await services.update(inputs)));
+        health.update(inputs);
       }
       if (failed.length > 0) {
         feed.putBack(failed);
@@ -257,6 +261,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
       clearTimeout(reconcileAgain);
       clearTimeout(assignAgain);
       await events.settled();
+      health.stop();
       await store.stop();
       await services.close();
       await Promise.all([program.stop(), assign.stop(), publish.stop(), reconcile.stop()]);

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { IP } from '../address/ip.ts';
 import type { RecordStore } from '../attach/record.ts';
 import { pinDirectory } from '../datapath/directory.ts';
 import { FlowCollector } from '../datapath/flows.ts';
@@ -13,6 +14,7 @@ import { namespaceCookie } from '../netlink/namespace.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
+import { announceNode, OutgoingAddresses } from './masquerade.ts';
 import { ServiceTable } from './serviceTable.ts';
 import { endUdpSockets } from './udpSockets.ts';
 
@@ -21,6 +23,7 @@ export interface Datapath {
   readonly services: ServiceTable;
   readonly flows: FlowCollector;
   readonly pods: DatapathPodPrograms;
+  readonly outgoing: OutgoingAddresses;
   /** Lets go of the descriptors; what is pinned and attached serves on. */
   close(): void;
 }
@@ -41,11 +44,13 @@ export interface DatapathParts {
  */
 export function startDatapath({ config, node, netlink, records, log }: DatapathParts): Datapath {
   const { bpfDir, services: mode } = config;
-  const forwarding = { way: config.forwarding, keepsAddress: () => false };
+  const outgoing = new OutgoingAddresses();
+  const forwarding = { way: config.forwarding, keepsAddress: (address: IP) => outgoing.keeps(address) };
   const upgrade = loadDatapath({ bpfDir, objects: objectsDirectory(config), cgroup: node.cgroup, log });
   const pods = datapathPodPrograms({ bpfDir, mode, records, forwarding });
   try {
     listOwnNamespace(bpfDir, node, mode.socket);
+    announceNode(config, node);
     attachUplink(bpfDir, netlink, node.uplink?.index ?? 0);
     for (const { id, reason } of pods.replaceAll()) {
       log.error('a pod keeps the programs of an earlier agent', { id, reason });
@@ -57,7 +62,7 @@ export function startDatapath({ config, node, netlink, records, log }: DatapathP
   const maps = openServiceMaps(pinDirectory(bpfDir).maps);
   const services = new ServiceTable({
     maps,
-    nodeName: node.name,
+    node: { name: node.name, addresses: node.ips },
     now: () => performance.now() / 1000,
     retired: (places) => endUdpSockets(places, records, log),
   });
@@ -67,6 +72,7 @@ export function startDatapath({ config, node, netlink, records, log }: DatapathP
     services,
     flows,
     pods,
+    outgoing,
     close() {
       flows[Symbol.dispose]();
       maps[Symbol.dispose]();

@@ -2,7 +2,6 @@ import { formatIP } from '../address/ip.ts';
 import { readFill, readReasons } from '../datapath/metrics.ts';
 import type { NeighbourTable } from '../netlink/neighbourTable.ts';
 import type { Datapath } from './datapath.ts';
-import type { Masquerade } from './masquerade.ts';
 import type { Metric } from './metrics.ts';
 
 /** How near the kernel is to refusing neighbours: every node on the link is one, and every pod of this one. */
@@ -27,24 +26,6 @@ export function neighbourMetrics(tables: readonly NeighbourTable[]): Metric[] {
       help: 'Neighbours that were refused since the table was full.',
       type: 'counter',
       samples: samples(({ overflows }) => overflows),
-    },
-  ];
-}
-
-/** Flows that leave with the node's address, and what there is for them. */
-export function masqueradeMetrics({ counts, ports }: Masquerade): Metric[] {
-  return [
-    {
-      name: 'tombolo_nat_flows',
-      help: "Flows that leave with the node's address, when they were last counted.",
-      type: 'gauge',
-      samples: [{ value: counts.flows }],
-    },
-    {
-      name: 'tombolo_nat_ports',
-      help: 'Ports for such flows, for each peer and port of its own.',
-      type: 'gauge',
-      samples: [{ value: ports.last - ports.first + 1 }],
     },
   ];
 }
@@ -89,6 +70,15 @@ export function datapathMetrics(bpfDir: string, { services, flows }: Datapath): 
         .sort(([, a], [, b]) => b - a)
         .slice(0, 10)
         .map(([client, value]) => ({ labels: { client: formatIP(client) }, value })),
+    },
+    {
+      name: 'tombolo_nat_flows',
+      help: 'Flows translated at the node, when they were last counted: of pods hidden behind it, of clients outside.',
+      type: 'gauge',
+      samples: (['hidden', 'outside'] as const).map((kind) => ({
+        labels: { kind },
+        value: flows.translations[kind],
+      })),
     },
     {
       name: 'tombolo_backend_sets',

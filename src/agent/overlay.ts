@@ -87,7 +87,14 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     SETTLE_MS,
     async () => {
       if (!networks.listed || !pools.listed) return;
-      const inputs = { name: node.name, routing, address, networks: networks.all(), pools: pools.all() };
+      const inputs = {
+        name: node.name,
+        routing,
+        address,
+        networks: networks.all(),
+        pools: pools.all(),
+        exceptions: config.masqueradeExceptions,
+      };
       const plan = planTunnels(inputs);
       if (!isDeepStrictEqual(plan.problems, current.problems)) {
         for (const problem of plan.problems) log.warning('overlay', { problem });

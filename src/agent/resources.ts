@@ -14,14 +14,13 @@ import type { Bgp } from './bgp.ts';
 import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import type { Datapath } from './datapath.ts';
-import { datapathMetrics, masqueradeMetrics, neighbourMetrics } from './datapathMetrics.ts';
+import { datapathMetrics, neighbourMetrics } from './datapathMetrics.ts';
 import type { NodeFacts } from './detect.ts';
 import { endpointReports } from './endpointReport.ts';
 import { explainReport } from './explainReport.ts';
 import { flowReport } from './flowReport.ts';
 import { booksOf } from './ipamBooks.ts';
 import { ipamMetrics, ipamReport, segmentReports } from './ipamReport.ts';
-import type { Masquerade } from './masquerade.ts';
 import type { Metric } from './metrics.ts';
 import type { Overlay } from './overlay.ts';
 import { poolReport } from './poolReport.ts';
@@ -43,7 +42,6 @@ export interface ReportParts {
   readonly datapath: Datapath;
   readonly bgp: Bgp;
   readonly overlay: Overlay;
-  readonly masquerade: Masquerade;
   readonly cluster: Cluster;
   readonly store: StoreState;
   readonly stalls: ReturnType<typeof watchStalls>;
@@ -97,7 +95,6 @@ export function reportsOf(parts: ReportParts): {
       ...ipamMetrics(ipam),
       eventMetric(cluster.events),
       ...datapathMetrics(config.bpfDir, datapath),
-      ...masqueradeMetrics(parts.masquerade),
       ...neighbourMetrics(readNeighbourTables()),
       ...(await parts.bgp.metrics()),
     ],

@@ -5,7 +5,7 @@ import type { ProgrammedSet } from '../datapath/programmedSet.ts';
 import type { ServiceMaps } from '../datapath/serviceMaps.ts';
 import { type Plan, partsOf } from '../datapath/servicePlan.ts';
 import { type ServiceChange, ServicePlanner } from '../datapath/services.ts';
-import { type ServiceView, viewService } from '../datapath/serviceView.ts';
+import { type ServiceView, type ServingNode, viewService } from '../datapath/serviceView.ts';
 import { messageOf } from '../errors.ts';
 import type { ServiceInput } from './serviceFeed.ts';
 
@@ -20,7 +20,7 @@ const MENDED = 2000;
 
 export interface ServiceTableOptions {
   readonly maps: Pick<ServiceMaps, 'apply' | 'programmed' | 'backendLimit'>;
-  readonly nodeName: string;
+  readonly node: ServingNode;
   /** Seconds on a clock that does not go back. */
   readonly now: () => number;
   /** Told of places that serve no longer, so that flows to them can be let go. */
@@ -136,7 +136,7 @@ export class ServiceTable {
   }
 
   #changeOf({ key, service, slices }: ServiceInput): ServiceChange {
-    const view = service && viewService(service, slices, this.#options.nodeName);
+    const view = service && viewService(service, slices, this.#options.node);
     this.#note(key, view);
     return { key, view };
   }

@@ -1,8 +1,23 @@
 import type { IP } from '../address/ip.ts';
-import { type Backend, type Endpoint, SERVICE_FLAGS, type Service, type Slot } from './layout.ts';
+import type { Prefix } from '../address/prefix.ts';
+import {
+  type Backend,
+  type Endpoint,
+  type RangeKey,
+  SERVICE_FLAGS,
+  type Service,
+  type Slot,
+} from './layout.ts';
 import { wildcardKey } from './places.ts';
 import { each, type Portions } from './portions.ts';
-import { type ProgrammedBackend, type ProgrammedSet, placeOf, ringOf, sameEntry } from './programmedSet.ts';
+import {
+  type ProgrammedBackend,
+  type ProgrammedSet,
+  placeOf,
+  rangeOf,
+  ringOf,
+  sameEntry,
+} from './programmedSet.ts';
 import type { Change, Changes } from './servicePlan.ts';
 
 /** What the service maps hold. Gone through several times, and never held in memory: it may be millions. */
@@ -14,6 +29,7 @@ export interface Programmed {
   readonly endpoints: Iterable<readonly [Endpoint, number]>;
   /** The service numbers in `tb_maglev`. */
   readonly rings: Iterable<number>;
+  readonly ranges: Iterable<RangeKey>;
 }
 
 const ADOPTED = '#';
@@ -38,7 +54,7 @@ export interface Adoption {
 
 /** Goes once through services, slots and backends; what belongs to no set any more is put down for removal. */
 export function* readSets(
-  { services, slots, backends, rings }: Programmed,
+  { services, slots, backends, rings, ranges }: Programmed,
   strays: Changes,
 ): Portions<Adoption> {
   const highest = { service: 0, backend: 0 };
@@ -46,11 +62,11 @@ export function* readSets(
     highest.service = Math.max(highest.service, service);
   };
   const found = new Map<number, Found>();
-  const shared = new Set<IP>();
+  const shared = new Set<string>();
   yield* each(services, ENTRIES, ([endpoint, service]) => {
     met(service.number);
     if (endpoint.port !== 0) enter(found, endpoint, service);
-    else if ((service.flags & SERVICE_FLAGS.sharedAddress) !== 0) shared.add(endpoint.address);
+    else if ((service.flags & SERVICE_FLAGS.sharedAddress) !== 0) shared.add(placeOf(endpoint));
   });
   yield* each(slots, ENTRIES, ([key, was]) => {
     met(key.service);
@@ -72,6 +88,12 @@ export function* readSets(
     if (set) set.backends.push({ number, address: was.address, port: was.port, state: was.state });
     else strays.backend({ key: number, value: { ...was, state: 'none' }, was });
   });
+  yield* each(ranges, ENTRIES, (key) => {
+    met(key.service);
+    const set = found.get(key.service);
+    if (set && (set.service.flags & SERVICE_FLAGS.ranges) !== 0) set.ranges.push(rangeOf(key));
+    else strays.range({ key, value: undefined, was: 1 });
+  });
   const known = [...rings];
   known.forEach(met);
   const sets: ProgrammedSet[] = [];
@@ -85,12 +107,13 @@ interface Found {
   readonly addresses: IP[];
   slots?: number[];
   readonly backends: ProgrammedBackend[];
+  readonly ranges: Prefix[];
 }
 
 function enter(found: Map<number, Found>, endpoint: Endpoint, service: Service): void {
   const known = found.get(service.number);
   if (known === undefined) {
-    found.set(service.number, { endpoint, service, addresses: [endpoint.address], backends: [] });
+    found.set(service.number, { endpoint, service, addresses: [endpoint.address], backends: [], ranges: [] });
     return;
   }
   known.endpoint = endpoint;
@@ -100,8 +123,8 @@ function enter(found: Map<number, Found>, endpoint: Endpoint, service: Service):
 }
 
 function adopted(
-  { endpoint, service, addresses, slots, backends }: Found,
-  shared: ReadonlySet<IP>,
+  { endpoint, service, addresses, slots, backends, ranges }: Found,
+  shared: ReadonlySet<string>,
 ): ProgrammedSet {
   return {
     key: `${ADOPTED}${service.number}`,
@@ -109,11 +132,16 @@ function adopted(
     generation: service.generation,
     protocol: endpoint.protocol,
     port: endpoint.port,
-    frontends: addresses.map((address) => ({ address, shared: shared.has(address) })),
+    frontends: addresses.map((address) => ({
+      address,
+      shared: shared.has(placeOf(wildcardKey(address, endpoint.scope))),
+    })),
     backends: backends.sort((a, b) => a.number - b.number),
     slots: slots ?? new Array<number>(service.count).fill(0),
     affinitySeconds: service.affinity_seconds,
     maglev: (service.flags & SERVICE_FLAGS.maglev) !== 0,
+    scope: endpoint.scope ?? 'inside',
+    ranges,
   };
 }
 
@@ -172,8 +200,10 @@ function* compare<V>(
 }
 
 function* keysOfServices(sets: readonly ProgrammedSet[]): Generator<Endpoint> {
-  for (const { frontends, port, protocol } of sets) {
-    for (const { address } of frontends) yield* [{ address, port, protocol }, wildcardKey(address)];
+  for (const { frontends, port, protocol, scope } of sets) {
+    for (const { address } of frontends) {
+      yield* [{ address, port, protocol, scope }, wildcardKey(address, scope)];
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import type { Log } from '../log.ts';
 import { pinDirectory } from './directory.ts';
 import { type ClientFlows, type Flow, type FlowKey, MAPS } from './layout.ts';
 import { readReasons } from './metrics.ts';
+import { TranslationCollector, type TranslationCounts } from './translations.ts';
 
 /** What one run of `tb_flow_gc` found. Flows, not halves, but for `lonely`. */
 export interface FlowCounts {
@@ -38,6 +39,7 @@ export class FlowCollector implements Disposable {
   readonly #bpfDir: string;
   readonly #iterator: MapIterator;
   readonly #fragments: MapIterator;
+  readonly #translations: TranslationCollector;
   readonly #log: Log;
   #timer: NodeJS.Timeout | undefined;
   #counts: FlowCounts = parseCounts('');
@@ -56,11 +58,17 @@ export class FlowCollector implements Disposable {
     this.#iterator = iterator(directory.program('tb_flow_gc'), this.#flows.fd);
     const held = openPin(directory.map('tb_held'));
     this.#fragments = withDescriptor(held, () => iterator(directory.program('tb_held_gc'), held));
+    this.#translations = new TranslationCollector(bpfDir);
   }
 
   /** Of the latest run. */
   get counts(): FlowCounts {
     return this.#counts;
+  }
+
+  /** Of the latest run. */
+  get translations(): TranslationCounts {
+    return this.#translations.counts;
   }
 
   /** Share of the table in use after the latest run, 0 to 1. */
@@ -83,6 +91,7 @@ export class FlowCollector implements Disposable {
     this.#entered = flowsEntered(this.#bpfDir);
     this.#lastRun = performance.now();
     this.#fragments.run();
+    this.#translations.run();
     for (const [client, { full }] of [...this.#clients.entries()])
       this.#clients.set(client, { flows: 0, full });
     this.#counts = parseCounts(this.#iterator.run().toString('latin1'));
@@ -111,6 +120,8 @@ export class FlowCollector implements Disposable {
         if (!this.#isDue()) return;
         this.run();
         if (this.fill > PRESSURE) this.#log.warning('the flow table fills up', { fill: this.fill });
+        const { fill } = this.#translations;
+        if (fill > PRESSURE) this.#log.warning('the table of translations fills up', { fill });
         for (const client of this.#full) {
           const flows = this.#byClient.get(client);
           this.#log.warning('a client has its share of the flow table', { client: formatIP(client), flows });
@@ -123,7 +134,7 @@ export class FlowCollector implements Disposable {
   }
 
   #isDue(): boolean {
-    if (this.fill > PRESSURE || this.#full.length > 0) return true;
+    if (Math.max(this.fill, this.#translations.fill) > PRESSURE || this.#full.length > 0) return true;
     if (performance.now() - this.#lastRun >= INTERVAL.idle) return true;
     const entered = Number(flowsEntered(this.#bpfDir) - this.#entered);
     return 2 * entered > this.#flows.info.maxEntries * PROMPT;
@@ -133,6 +144,7 @@ export class FlowCollector implements Disposable {
     clearInterval(this.#timer);
     this.#iterator.close();
     this.#fragments.close();
+    this.#translations[Symbol.dispose]();
     this.#clients.close();
     this.#flows.close();
   }

@@ -17,7 +17,7 @@ export class Frontends {
   readonly #owners = new Map<string, string>();
   /** Sets that would have a frontend next, in the order they asked. */
   readonly #waiting = new Map<string, readonly string[]>();
-  readonly #addresses = new Map<IP, AddressUse>();
+  readonly #addresses = new Map<string, AddressUse>();
 
   /** @param sets Every set by its key, kept up to date by the caller. */
   constructor(sets: ReadonlyMap<string, ProgrammedSet>) {
@@ -36,7 +36,7 @@ export class Frontends {
 
   /** What `tb_services` should say of a frontend, or of an address as such. */
   entryAt(key: Endpoint): Service | undefined {
-    if (key.port === 0) return wildcardOf(this.#addresses.get(key.address) ?? { all: 0, shared: 0 });
+    if (key.port === 0) return wildcardOf(this.#addresses.get(placeOf(key)) ?? { all: 0, shared: 0 });
     const owner = this.ownerOf(key);
     const set = owner === undefined ? undefined : this.#sets.get(owner);
     return set && entryOf(set);
@@ -76,7 +76,7 @@ export class Frontends {
     }
     draft.undo.set(this.#owners, id, set.key);
     draft.plan.service(id, { key, value: entryOf(set), was: undefined });
-    this.#count(draft, frontend.address, 1, frontend.shared ? 1 : 0);
+    this.#count(draft, wildcardKey(frontend.address, set.scope), 1, frontend.shared ? 1 : 0);
   }
 
   #release(draft: Draft, set: ProgrammedSet, { address, shared }: FrontendView): void {
@@ -93,7 +93,7 @@ export class Frontends {
     }
     draft.undo.set(this.#owners, id, undefined);
     draft.plan.service(id, { key, value: undefined, was: entryOf(set) });
-    this.#count(draft, address, -1, shared ? -1 : 0);
+    this.#count(draft, wildcardKey(address, set.scope), -1, shared ? -1 : 0);
     const [next, ...rest] = waiting;
     if (next === undefined) return;
     this.#setWaiting(draft, id, rest);
@@ -107,7 +107,8 @@ export class Frontends {
   }
 
   #share(draft: Draft, set: ProgrammedSet, { address, shared }: FrontendView): void {
-    if (this.ownerOf(endpointOf(set, address)) === set.key) this.#count(draft, address, 0, shared ? 1 : -1);
+    if (this.ownerOf(endpointOf(set, address)) !== set.key) return;
+    this.#count(draft, wildcardKey(address, set.scope), 0, shared ? 1 : -1);
   }
 
   #rewrite(draft: Draft, before: ProgrammedSet, after: ProgrammedSet): void {
@@ -118,18 +119,18 @@ export class Frontends {
     }
   }
 
-  #count(draft: Draft, address: IP, all: number, shared: number): void {
-    const before = this.#addresses.get(address) ?? { all: 0, shared: 0 };
+  #count(draft: Draft, key: Endpoint, all: number, shared: number): void {
+    const id = placeOf(key);
+    const before = this.#addresses.get(id) ?? { all: 0, shared: 0 };
     const after = { all: before.all + all, shared: before.shared + shared };
-    draft.undo.set(this.#addresses, address, after.all > 0 ? after : undefined);
+    draft.undo.set(this.#addresses, id, after.all > 0 ? after : undefined);
     const was = wildcardOf(before);
     const value = wildcardOf(after);
     if (was?.flags === value?.flags) return;
-    const key = wildcardKey(address);
-    draft.plan.service(placeOf(key), { key, value, was });
+    draft.plan.service(id, { key, value, was });
   }
 }
 
-function endpointOf({ port, protocol }: ProgrammedSet, address: IP): Endpoint {
-  return { address, port, protocol };
+function endpointOf({ port, protocol, scope }: ProgrammedSet, address: IP): Endpoint {
+  return { address, port, protocol, scope };
 }

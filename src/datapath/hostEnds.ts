@@ -21,8 +21,8 @@ export interface HostEndOfPod {
   readonly addresses: readonly IP[];
   /** Why all of its packets take the node's stack; `undefined`: they need not. */
   readonly byStack: StackReason | undefined;
-  /** Whether the node never puts its own address in place of the pod's. */
-  readonly keepsAddress: boolean;
+  /** Whether the node never puts its own address in place of the pod's; undefined: as it has been. */
+  readonly keepsAddress: boolean | undefined;
 }
 
 /**
@@ -40,8 +40,8 @@ const PLUGINS_WITH_QUEUES: readonly string[] = ['bandwidth'];
 export interface ForwardingMode {
   /** `stack`: for debugging, and for nodes whose packets somebody else has to see. */
   readonly way: 'fast' | 'stack';
-  /** Whether a pod with this address keeps it towards the outside. */
-  readonly keepsAddress: (address: IP) => boolean;
+  /** Whether a pod with this address keeps it towards the outside; undefined: not known yet. */
+  readonly keepsAddress: (address: IP) => boolean | undefined;
 }
 
 /** Why a pod's packets take the stack, if they do. */
@@ -65,7 +65,7 @@ export function hostEndOf(
     podMac: pod.mac,
     addresses,
     byStack: stackReasonOf(mode, spec.followers),
-    keepsAddress: addresses.some((address) => mode.keepsAddress(address)),
+    keepsAddress: anyOf(addresses.map((address) => mode.keepsAddress(address))),
   };
 }
 
@@ -165,6 +165,12 @@ function addressesOf({ addresses }: HostInterface['spec']): IP[] {
   return addresses.map(({ address }) => address.address);
 }
 
+/** Undefined if nothing is known of any. */
+function anyOf(answers: readonly (boolean | undefined)[]): boolean | undefined {
+  if (answers.includes(true)) return true;
+  return answers.includes(undefined) ? undefined : false;
+}
+
 function hooksOf(index: number): FilterHook[] {
   return [
     { program: 'tb_host_ingress', index, direction: 'ingress' },
@@ -174,11 +180,14 @@ function hooksOf(index: number): FilterHook[] {
 
 /** What the programs have noted in the former entry of the same host end, stays. */
 function entryOf({ index, mac, podMac, byStack, keepsAddress }: HostEndOfPod, former: Pod | undefined): Pod {
-  const noted = former?.ifindex === index ? former.flags & POD_FLAGS.answersStack : 0;
+  const noted = former?.ifindex === index ? former.flags : 0;
+  const kept = keepsAddress ? POD_FLAGS.keepsAddress : 0;
   return {
     ifindex: index,
     flags:
-      noted | (byStack === undefined ? 0 : POD_FLAGS.stack) | (keepsAddress ? POD_FLAGS.keepsAddress : 0),
+      (noted & POD_FLAGS.answersStack) |
+      (byStack === undefined ? 0 : POD_FLAGS.stack) |
+      (keepsAddress === undefined ? noted & POD_FLAGS.keepsAddress : kept),
     mac: macBytes(podMac),
     gateway: macBytes(mac),
   };

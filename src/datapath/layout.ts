@@ -37,17 +37,33 @@ export const address: Codec<IP> = {
   },
 };
 
+/** By which policy a frontend is served: for pods and the node itself, or for clients in the network outside. */
+export const SCOPES = ['inside', 'outside'] as const;
+export type Scope = (typeof SCOPES)[number];
+
 /** An address and port of one protocol. Port 0 and protocol 0 stand for the address as such. */
 export interface Endpoint {
   readonly address: IP;
   readonly port: number;
   readonly protocol: number;
+  /** Of a frontend; absent: inside. */
+  readonly scope?: Scope | undefined;
 }
 
-export const endpoint = struct<Endpoint>({ address, port: be16, protocol: u8, zero: padding(1) });
+const scope: Codec<Scope | undefined> = choice(u8, SCOPES) as Codec<Scope | undefined>;
+
+export const endpoint = struct<Endpoint>({
+  address,
+  port: be16,
+  protocol: u8,
+  scope: {
+    ...scope,
+    write: (bytes, offset, value) => scope.write(bytes, offset, value ?? 'inside'),
+  },
+});
 
 /** `SERVICE_…` of maps.h. */
-export const SERVICE_FLAGS = { affinity: 1, maglev: 2, sharedAddress: 4 } as const;
+export const SERVICE_FLAGS = { affinity: 1, maglev: 2, sharedAddress: 4, ranges: 8 } as const;
 
 export interface Service {
   /** Names the backend set; 0 in the entry of an address as such. */
@@ -306,59 +322,86 @@ export interface ThisNode {
   readonly vxlan: number;
   readonly address: IPv4 | undefined;
   readonly overlay_mtu: number;
+  /** Of {@link NODE_FLAGS}. */
+  readonly flags: number;
+  /** Ports of translated flows, none of which the node's sockets are given. */
+  readonly first_port: number;
+  readonly ports: number;
+  /** {@link NO_ADDRESS} where it has none. */
+  readonly ipv6: IP;
 }
+
+/** `NODE_…` of maps.h. */
+export const NODE_FLAGS = { masquerades: 1 } as const;
 
 export const thisNode = struct<ThisNode>({
   uplink: u32,
   vxlan: u32,
   address: ipv4OrNone,
   overlay_mtu: u32,
-});
-
-/** `NAT_…` of maps.h. */
-export const NAT_FLAGS = { service: 32 } as const;
-
-/** One direction of a flow that leaves with the node's address; times are seconds of CLOCK_MONOTONIC. */
-export interface Nat {
-  /** Forward: the new source; reply: the new destination. */
-  readonly address: IP;
-  readonly port: number;
-  readonly state: (typeof FLOW_STATES)[number];
-  /** Of {@link FLOW_FLAGS} and {@link NAT_FLAGS}. */
-  readonly flags: number;
-  readonly seen: number;
-  readonly since: number;
-}
-
-const nat = struct<Nat>({
-  address,
-  port: be16,
-  state: choice(u8, FLOW_STATES),
-  flags: u8,
-  seen: u32,
-  since: u32,
-});
-
-/** What flows are translated to; {@link NO_ADDRESS} where the node has none of that family. */
-export interface NatSource {
-  readonly ipv4: IP;
-  readonly ipv6: IP;
-  readonly first_port: number;
-  readonly ports: number;
-  /** 1: what pods send out of the cluster leaves with these addresses. */
-  readonly masquerade: number;
-}
-
-const natSource = struct<NatSource>({
-  ipv4: address,
-  ipv6: address,
+  flags: u32,
   first_port: u16,
   ports: u16,
-  masquerade: u32,
+  ipv6: address,
 });
 
-/** `NO_MASQUERADE_…` of maps.h. */
-export const NO_MASQUERADE_FLAGS = { to: 1, from: 2 } as const;
+/** A packet at the uplink before translation; an ICMP echo has its identifier for the port of who asks. */
+export interface NatKey {
+  readonly source: IP;
+  readonly destination: IP;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly protocol: number;
+}
+
+export const natKey = struct<NatKey>({
+  source: address,
+  destination: address,
+  source_port: be16,
+  destination_port: be16,
+  protocol: u8,
+  zero: padding(3),
+});
+
+/** What becomes of it; times are seconds of CLOCK_MONOTONIC. */
+export interface Nat {
+  readonly source: IP;
+  readonly destination: IP;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly service: number;
+  readonly backend: number;
+  readonly seen: number;
+  readonly since: number;
+  readonly state: (typeof FLOW_STATES)[number];
+  /** Of {@link FLOW_FLAGS}, and {@link NAT_REPLY}. */
+  readonly flags: number;
+}
+
+export const NAT_REPLY = 128;
+
+export const nat = struct<Nat>({
+  source: address,
+  destination: address,
+  source_port: be16,
+  destination_port: be16,
+  service: u32,
+  backend: u32,
+  seen: u32,
+  since: u32,
+  state: choice(u8, FLOW_STATES),
+  flags: u8,
+  zero: padding(2),
+});
+
+/** Clients that a service is open to. The length counts the 32 bits of the service; of IPv4 it is 96 more than written. */
+export interface RangeKey {
+  readonly length: number;
+  readonly service: number;
+  readonly address: IP;
+}
+
+export const rangeKey = struct<RangeKey>({ length: u32, service: u32, address });
 
 /** Every map that is pinned, with the codecs of its keys and values. */
 export const MAPS = {
@@ -378,13 +421,10 @@ export const MAPS = {
   tb_pods: { key: address, value: pod },
   tb_stack_flows: { key: stackFlow, value: u8 },
   tb_tunnels: { key: tunnelKey, value: tunnel },
+  tb_nat: { key: natKey, value: nat },
+  tb_ranges: { key: rangeKey, value: u8 },
   /** At 0. */
   tb_node: { key: u32, value: thisNode },
-  tb_nat: { key: flowKey, value: nat },
-  /** At 0. */
-  tb_nat_source: { key: u32, value: natSource },
-  /** To flags of {@link NO_MASQUERADE_FLAGS}. */
-  tb_no_masquerade: { key: tunnelKey, value: u32 },
   /** By the number of a reason, for each CPU. */
   tb_metrics: { key: u32, value: u64 },
 } as const;

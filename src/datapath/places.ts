@@ -1,5 +1,5 @@
 import type { IP } from '../address/ip.ts';
-import type { Endpoint } from './layout.ts';
+import type { Endpoint, Scope } from './layout.ts';
 import { type ProgrammedBackend, placeOf } from './programmedSet.ts';
 import type { Changes } from './servicePlan.ts';
 import type { UndoLog } from './undoLog.ts';
@@ -67,6 +67,6 @@ export class Places {
 }
 
 /** The address as such. */
-export function wildcardKey(address: IP): Endpoint {
-  return { address, port: 0, protocol: 0 };
+export function wildcardKey(address: IP, scope?: Scope): Endpoint {
+  return { address, port: 0, protocol: 0, scope };
 }

@@ -1,5 +1,6 @@
-import { formatIP, type IP } from '../address/ip.ts';
-import { type Endpoint, SERVICE_FLAGS, type Service } from './layout.ts';
+import { formatIP, type IP, isIPv4 } from '../address/ip.ts';
+import type { Prefix } from '../address/prefix.ts';
+import { type Endpoint, type RangeKey, type Scope, SERVICE_FLAGS, type Service } from './layout.ts';
 import type { Ring } from './servicePlan.ts';
 import type { FrontendView } from './serviceView.ts';
 
@@ -18,6 +19,9 @@ export interface ProgrammedSet {
   readonly slots: readonly number[];
   readonly affinitySeconds: number;
   readonly maglev: boolean;
+  readonly scope: Scope;
+  /** The clients it is open to; none: everybody. */
+  readonly ranges: readonly Prefix[];
 }
 
 export interface ProgrammedBackend {
@@ -33,7 +37,10 @@ export function entryOf(set: ProgrammedSet): Service {
     number: set.number,
     generation: set.generation,
     count: set.slots.length,
-    flags: (set.affinitySeconds > 0 ? SERVICE_FLAGS.affinity : 0) | (set.maglev ? SERVICE_FLAGS.maglev : 0),
+    flags:
+      (set.affinitySeconds > 0 ? SERVICE_FLAGS.affinity : 0) |
+      (set.maglev ? SERVICE_FLAGS.maglev : 0) |
+      (set.ranges.length > 0 ? SERVICE_FLAGS.ranges : 0),
     affinity_seconds: set.affinitySeconds,
   };
 }
@@ -79,6 +86,20 @@ export function nameOf({ address, port }: { readonly address: IP; readonly port:
 }
 
 /** An endpoint as the key of a JavaScript map. */
-export function placeOf({ address, port, protocol }: Endpoint): string {
-  return `${typeof address === 'number' ? '' : ':'}${address} ${port} ${protocol}`;
+export function placeOf({ address, port, protocol, scope }: Endpoint): string {
+  return `${typeof address === 'number' ? '' : ':'}${address} ${port} ${protocol}${scope === 'outside' ? ' outside' : ''}`;
+}
+
+/** A prefix of clients, as the key of `tb_ranges`: the service's 32 bits first, and addresses of 128 bits. */
+export function rangeKeyOf(service: number, { address, length }: Prefix): RangeKey {
+  return { length: lengthBefore(address) + length, service, address };
+}
+
+/** The prefix of such a key. */
+export function rangeOf({ length, address }: RangeKey): Prefix {
+  return { address, length: length - lengthBefore(address) };
+}
+
+function lengthBefore(address: IP): number {
+  return 32 + (isIPv4(address) ? 96 : 0);
 }

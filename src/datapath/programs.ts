@@ -23,6 +23,7 @@ export const OBJECTS = {
   host_ingress: ['tb_host_ingress'],
   host_egress: ['tb_host_egress'],
   uplink_ingress: ['tb_uplink_in'],
+  uplink_egress: ['tb_uplink_out'],
   vxlan_ingress: ['tb_vxlan_in'],
   vxlan_egress: ['tb_vxlan_out'],
   socket: [
@@ -38,7 +39,7 @@ export const OBJECTS = {
 export const TC_PROGRAMS = Object.fromEntries(
   [
     ...['tb_eth0_egress', 'tb_eth0_ingress', 'tb_lo'],
-    ...['tb_host_ingress', 'tb_host_egress', 'tb_uplink_in', 'tb_vxlan_in', 'tb_vxlan_out'],
+    ...['tb_host_ingress', 'tb_host_egress', 'tb_uplink_in', 'tb_uplink_out', 'tb_vxlan_in', 'tb_vxlan_out'],
   ].map((name) => [name, TC]),
 );
 
@@ -46,8 +47,7 @@ export const TC_PROGRAMS = Object.fromEntries(
 const WORTH_MIGRATING = new Set<string>([
   ...(['tb_services', 'tb_slots', 'tb_backends', 'tb_endpoints', 'tb_netns'] satisfies MapName[]),
   ...(['tb_flows', 'tb_affinity', 'tb_sock_peers'] satisfies MapName[]),
-  ...(['tb_nat', 'tb_nat_source', 'tb_no_masquerade'] satisfies MapName[]),
-  ...(['tb_pods', 'tb_stack_flows', 'tb_tunnels', 'tb_node'] satisfies MapName[]),
+  ...(['tb_pods', 'tb_stack_flows', 'tb_tunnels', 'tb_node', 'tb_nat', 'tb_ranges'] satisfies MapName[]),
 ]);
 
 export interface DatapathOptions {

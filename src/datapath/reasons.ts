@@ -220,33 +220,48 @@ export const REASONS = [
   {
     name: 'nat_table_full',
     kind: 'drop',
-    sentence: "A flow that is to leave with the node's address found no room in tb_nat.",
+    sentence: 'A translation at the node found no room in tb_nat.',
   },
   {
     name: 'nat_no_port',
     kind: 'drop',
-    sentence: 'The node has no port left for another flow to the same peer.',
+    sentence: 'No source port was found for a translation at the node.',
   },
   {
-    name: 'nat_no_address',
+    name: 'nat_untracked',
+    kind: 'event',
+    sentence: 'A flow from outside straight to a pod found no room in tb_nat and passed untracked.',
+  },
+  {
+    name: 'no_node_address',
     kind: 'drop',
-    sentence: "A flow is to leave with the node's address, and the node has none of its family.",
+    sentence: "A packet has to leave with the node's address, and the node has none of its family.",
   },
   {
-    name: 'nat_created',
-    kind: 'event',
-    sentence: "A flow began that leaves with the node's address.",
+    name: 'outside_no_such_port',
+    kind: 'drop',
+    sentence: 'A client outside asked for a port that the service does not have.',
   },
   {
-    name: 'nat_client_untracked',
-    kind: 'event',
+    name: 'outside_no_backend',
+    kind: 'drop',
     sentence:
-      "A datagram from outside found no room in tb_nat: its answer may leave with the node's address.",
+      'A client outside asked for a service that has no backend, or none here where it may have no other.',
   },
   {
-    name: 'masquerade_protocol',
+    name: 'outside_range',
+    kind: 'drop',
+    sentence: "A client outside is not in the service's source ranges.",
+  },
+  {
+    name: 'outside_service',
     kind: 'event',
-    sentence: "A packet left the cluster with the pod's address: its protocol has no ports.",
+    sentence: 'A flow from outside to a service began.',
+  },
+  {
+    name: 'masqueraded',
+    kind: 'event',
+    sentence: 'A flow began that hides a pod behind the node.',
   },
 ] as const;
 

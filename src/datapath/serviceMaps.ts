@@ -30,11 +30,13 @@ export function openServiceMaps(directory: string): ServiceMaps {
   const backends = openMap(open('tb_backends'), MAPS.tb_backends.key, MAPS.tb_backends.value);
   const endpoints = openMap(open('tb_endpoints'), MAPS.tb_endpoints.key, MAPS.tb_endpoints.value);
   const rings = openMap(open('tb_maglev'), MAPS.tb_maglev.key, MAPS.tb_maglev.value);
+  const ranges = openMap(open('tb_ranges'), MAPS.tb_ranges.key, MAPS.tb_ranges.value);
 
   function carryOut(step: Step): void {
     if (step.map === 'tb_services') write(services, step.changes);
     else if (step.map === 'tb_slots') write(slots, step.changes);
     else if (step.map === 'tb_endpoints') write(endpoints, step.changes);
+    else if (step.map === 'tb_ranges') write(ranges, step.changes);
     else if (step.map === 'tb_backends') write(backends, step.changes.map(inArray));
     else for (const { key, value } of step.changes) setRing(rings, key, value);
   }
@@ -57,9 +59,10 @@ export function openServiceMaps(directory: string): ServiceMaps {
       backends: each(() => usedBackends(backends)),
       endpoints: each(() => endpoints.entries()),
       rings: each(() => rings.keys()),
+      ranges: each(() => ranges.keys()),
     },
     [Symbol.dispose]() {
-      for (const map of [services, slots, backends, endpoints, rings]) map.close();
+      for (const map of [services, slots, backends, endpoints, rings, ranges]) map.close();
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { Backend, Endpoint, Service, Slot } from './layout.ts';
+import type { Backend, Endpoint, RangeKey, Service, Slot } from './layout.ts';
 
 /** One entry of a map before and after; `undefined`: not there. */
 export interface Change<K, V> {
@@ -16,7 +16,8 @@ export type Step =
   | { readonly map: 'tb_slots'; readonly changes: readonly Change<Slot, number>[] }
   | { readonly map: 'tb_backends'; readonly changes: readonly Change<number, Backend>[] }
   | { readonly map: 'tb_endpoints'; readonly changes: readonly Change<Endpoint, number>[] }
-  | { readonly map: 'tb_maglev'; readonly changes: readonly Change<number, Ring>[] };
+  | { readonly map: 'tb_maglev'; readonly changes: readonly Change<number, Ring>[] }
+  | { readonly map: 'tb_ranges'; readonly changes: readonly Change<RangeKey, number>[] };
 
 /** What cannot be served as it was asked for. */
 export interface Problem {
@@ -65,6 +66,7 @@ export interface Changes {
   ring(change: Change<number, Ring>): void;
   /** Slots are written once: a changed set has a generation of its own. */
   slot(change: Change<Slot, number>): void;
+  range(change: Change<RangeKey, number>): void;
   problem(set: string, text: string): void;
 }
 
@@ -75,6 +77,7 @@ export const noChanges: Changes = {
   backend() {},
   ring() {},
   slot() {},
+  range() {},
   problem() {},
 };
 
@@ -86,6 +89,7 @@ export class PlanBuilder implements Changes {
   readonly #backends = new Entries<number, Backend>();
   readonly #rings = new Entries<number, Ring>();
   readonly #slots: Change<Slot, number>[] = [];
+  readonly #ranges: Change<RangeKey, number>[] = [];
   readonly #problems: Problem[] = [];
 
   service(id: string, change: Change<Endpoint, Service>): void {
@@ -108,6 +112,10 @@ export class PlanBuilder implements Changes {
     this.#slots.push(change);
   }
 
+  range(change: Change<RangeKey, number>): void {
+    this.#ranges.push(change);
+  }
+
   problem(set: string, text: string): void {
     this.#problems.push({ set, text });
   }
@@ -125,12 +133,14 @@ export class PlanBuilder implements Changes {
       { map: 'tb_endpoints', changes: written(endpoints) },
       { map: 'tb_slots', changes: written(this.#slots) },
       { map: 'tb_maglev', changes: written(this.#rings.all()) },
+      { map: 'tb_ranges', changes: written(this.#ranges) },
       { map: 'tb_services', changes: written(this.#exact.all()) },
       { map: 'tb_services', changes: written(this.#wildcards.all()) },
       { map: 'tb_services', changes: deleted(this.#wildcards.all()) },
       { map: 'tb_services', changes: deleted(this.#exact.all()) },
       { map: 'tb_slots', changes: deleted(this.#slots) },
       { map: 'tb_maglev', changes: deleted(this.#rings.all()) },
+      { map: 'tb_ranges', changes: deleted(this.#ranges) },
       { map: 'tb_endpoints', changes: deleted(endpoints) },
       { map: 'tb_backends', changes: backends.filter(({ value }) => value?.state !== 'active') },
     ];

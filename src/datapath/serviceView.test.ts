@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { formatIP } from '../address/ip.ts';
+import { formatIP, parseIP } from '../address/ip.ts';
+import { formatPrefix } from '../address/prefix.ts';
 import {
   type EndpointSliceObject,
   type ServiceObject,
@@ -9,6 +10,7 @@ import {
 } from './serviceView.ts';
 
 const NODE = 'node-a';
+const SELF = { name: NODE, addresses: ['192.0.2.1', '2001:db8::1'].map(parseIP) };
 
 function service(spec: ServiceObject['spec'] = {}, metadata = {}): ServiceObject {
   return {
@@ -45,7 +47,7 @@ const ended = { ready: false, serving: false, terminating: true };
 
 /** Backends as text, by set. */
 function served(object: ServiceObject, slices: EndpointSliceObject[]): Record<string, string[]> {
-  const view = viewService(object, slices, NODE);
+  const view = viewService(object, slices, SELF);
   return Object.fromEntries(
     view.sets.map(({ key, backends }) => [
       key.replace('shop/web:', ''),
@@ -94,7 +96,7 @@ describe('a service is viewed', () => {
       ...service({ externalIPs: ['192.0.2.7'] }),
       status: { loadBalancer: { ingress: [{ ip: '192.0.2.8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }] } },
     };
-    const [set] = viewService(object, [], NODE).sets;
+    const [set] = viewService(object, [], SELF).sets;
     assert.deepEqual(
       set?.frontends.map(({ address, shared }) => [formatIP(address), shared]),
       [
@@ -111,9 +113,9 @@ describe('a service is viewed', () => {
       { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 90 } } },
       { annotations },
     );
-    const [set] = viewService(object, [], NODE).sets;
+    const [set] = viewService(object, [], SELF).sets;
     assert.deepEqual([set?.affinitySeconds, set?.balance], [90, 'maglev']);
-    const [plain] = viewService(service({ sessionAffinity: 'ClientIP' }), [], NODE).sets;
+    const [plain] = viewService(service({ sessionAffinity: 'ClientIP' }), [], SELF).sets;
     assert.deepEqual([plain?.affinitySeconds, plain?.balance], [10800, 'random']);
   });
 });
@@ -170,6 +172,7 @@ describe('endpoints', () => {
     assert.deepEqual(served(object, slices), {
       '80/TCP/4': ['10.1.0.2:8080 active'],
       '80/TCP/4/external': ['10.1.0.1:8080 active', '10.1.0.2:8080 draining'],
+      '80/TCP/4/external/outside': ['10.1.0.1:8080 active', '10.1.0.2:8080 draining'],
     });
   });
 
@@ -180,11 +183,64 @@ describe('endpoints', () => {
   });
 });
 
+describe('clients outside', () => {
+  const slices = [slice([endpoint('10.1.0.1', ready, 'node-b'), endpoint('10.1.0.2')])];
+  const ports = [{ name: 'http', port: 80, nodePort: 30080 }];
+  const everybody = ['10.1.0.1:8080 active', '10.1.0.2:8080 active'];
+  const here = ['10.1.0.2:8080 active'];
+
+  test('come by the addresses of the node, where processes of the node and pods may ask too', () => {
+    const object = service({ type: 'NodePort', ports });
+    assert.deepEqual(served(object, slices), {
+      '80/TCP/4': everybody,
+      '80/TCP/4/node-port': everybody,
+      '80/TCP/4/node-port/outside': everybody,
+    });
+    const set = viewService(object, slices, SELF).sets[1];
+    assert.deepEqual(
+      [set?.port, set?.frontends.map(({ address }) => formatIP(address))],
+      [30080, ['192.0.2.1']],
+    );
+  });
+
+  test('are kept on the node by externalTrafficPolicy Local, and others are not', () => {
+    const object: ServiceObject = {
+      ...service({ type: 'LoadBalancer', ports, externalTrafficPolicy: 'Local' }),
+      status: { loadBalancer: { ingress: [{ ip: '192.0.2.8' }] } },
+    };
+    assert.deepEqual(served(object, slices), {
+      '80/TCP/4': everybody,
+      '80/TCP/4/node-port': everybody,
+      '80/TCP/4/node-port/outside': here,
+      '80/TCP/4/load-balancer/outside': here,
+    });
+  });
+
+  test('are let in by the ranges of a load balancer, and find the same backend on every node', () => {
+    const object: ServiceObject = {
+      ...service({ externalIPs: ['192.0.2.7'], loadBalancerSourceRanges: ['198.51.100.7/24', 'fd00::/8'] }),
+      status: { loadBalancer: { ingress: [{ ip: '192.0.2.8' }, { ip: '192.0.2.7' }] } },
+    };
+    const sets = viewService(object, slices, SELF).sets.filter(({ scope }) => scope === 'outside');
+    assert.deepEqual(
+      sets.map(({ frontends, ranges = [], balance }) => [
+        frontends.map(({ address, shared }) => `${formatIP(address)} ${shared}`),
+        ranges.map(formatPrefix),
+        balance,
+      ]),
+      [
+        [['192.0.2.7 true'], [], 'maglev'],
+        [['192.0.2.8 false'], ['198.51.100.0/24'], 'maglev'],
+      ],
+    );
+  });
+});
+
 describe('what cannot be served is named', () => {
   test('an SCTP service whose target port differs', () => {
     const object = service({ ports: [{ name: 'sig', protocol: 'SCTP', port: 2905 }] });
     const ports = [{ name: 'sig', protocol: 'SCTP', port: 2906 }];
-    const view = viewService(object, [slice([endpoint('10.1.0.1')], { ports })], NODE);
+    const view = viewService(object, [slice([endpoint('10.1.0.1')], { ports })], SELF);
     assert.deepEqual(view.sets[0]?.backends, []);
     assert.match(
       view.problems[0] ?? '',
@@ -200,7 +256,7 @@ describe('what cannot be served is named', () => {
       },
       { annotations: { 'network.tombolo.dev/balance': 'fair' } },
     );
-    const view = viewService(object, [slice([endpoint('10.1.0.999')], { ports: [{ port: 80 }] })], NODE);
+    const view = viewService(object, [slice([endpoint('10.1.0.999')], { ports: [{ port: 80 }] })], SELF);
     assert.equal(view.problems.length, 4, view.problems.join('\n'));
     assert.equal(view.sets.length, 2);
   });

@@ -1,6 +1,7 @@
 import { familyOf, formatIP, type IP, parseIP } from '../address/ip.ts';
+import { networkOf, type Prefix, parseInterfaceAddress } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
-import { PROTOCOLS, type ProtocolName } from './layout.ts';
+import { PROTOCOLS, type ProtocolName, type Scope } from './layout.ts';
 
 /** What of a Kubernetes `Service` the datapath looks at. */
 export interface ServiceObject {
@@ -21,6 +22,8 @@ export interface ServiceObject {
       | { readonly clientIP?: { readonly timeoutSeconds?: number | undefined } | undefined }
       | undefined;
     readonly internalTrafficPolicy?: string | undefined;
+    readonly externalTrafficPolicy?: string | undefined;
+    readonly loadBalancerSourceRanges?: readonly string[] | undefined;
     readonly publishNotReadyAddresses?: boolean | undefined;
   };
   readonly status?:
@@ -40,6 +43,7 @@ export interface ServicePort {
   readonly name?: string | undefined;
   readonly protocol?: string | undefined;
   readonly port: number;
+  readonly nodePort?: number | undefined;
 }
 
 /** What of a Kubernetes `EndpointSlice` the datapath looks at. */
@@ -84,8 +88,15 @@ export interface FrontendView {
 
 /** One port of a service in one family: frontends that share a set of backends. */
 export interface BackendSetView {
-  /** Unique and stable: `namespace/name:80/TCP/4`, with `/external` behind where policy tells them apart. */
+  /**
+   * Unique and stable: `namespace/name:80/TCP/4`, with `/external` behind where policy tells them apart, `/node-port`
+   * for the node's own addresses, and `/outside` for clients in the network.
+   */
   readonly key: string;
+  /** Absent: inside. */
+  readonly scope?: Scope;
+  /** The clients it is open to; absent or none: everybody. */
+  readonly ranges?: readonly Prefix[];
   readonly protocol: ProtocolName;
   readonly port: number;
   readonly frontends: readonly FrontendView[];
@@ -112,11 +123,18 @@ export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 const DEFAULT_AFFINITY_SECONDS = 10800;
 
 type Family = 4 | 6;
-type Scope = 'internal' | 'external';
+type Policy = 'internal' | 'external';
 
 /** The name under which a service is known. */
 export function serviceKey(metadata: ServiceObject['metadata']): string {
   return `${metadata.namespace ?? 'default'}/${metadata.name}`;
+}
+
+/** The node that serves. */
+export interface ServingNode {
+  readonly name: string;
+  /** Where its node ports are. */
+  readonly addresses: readonly IP[];
 }
 
 /**
@@ -126,7 +144,7 @@ export function serviceKey(metadata: ServiceObject['metadata']): string {
 export function viewService(
   service: ServiceObject,
   slices: readonly EndpointSliceObject[],
-  nodeName: string,
+  node: ServingNode,
 ): ServiceView {
   const key = serviceKey(service.metadata);
   const problems: string[] = [];
@@ -140,7 +158,8 @@ export function viewService(
       continue;
     }
     for (const family of [4, 6] as const) {
-      sets.push(...setsOf({ key, service, port, protocol, family, addresses, slices, nodeName, problems }));
+      const input = { key, service, port, protocol, family, addresses, slices, node, problems };
+      sets.push(...setsOf(input), ...nodePortSets(input), ...announcedSets(input));
     }
   }
   return { key, sets, problems: [...new Set(problems)] };
@@ -152,7 +171,7 @@ function isOurs({ metadata, spec }: ServiceObject): boolean {
 }
 
 interface ScopedFrontend extends FrontendView {
-  readonly scope: Scope;
+  readonly policy: Policy;
 }
 
 /**
@@ -162,15 +181,13 @@ interface ScopedFrontend extends FrontendView {
  */
 function frontendsOf({ spec, status }: ServiceObject, problems: string[]): ScopedFrontend[] {
   const cluster = spec.clusterIPs ?? (spec.clusterIP ? [spec.clusterIP] : []);
-  const balancers = (status?.loadBalancer?.ingress ?? [])
-    .filter(({ ip, ipMode }) => ip !== undefined && ipMode !== 'Proxy')
-    .map(({ ip }) => ip ?? '');
+  const balancers = balancerIPs({ status });
   const frontends = new Map<IP, ScopedFrontend>();
-  const add = (text: string, scope: Scope) => {
+  const add = (text: string, policy: Policy) => {
     if (text === '') return;
     const address = parsed(text, 'address of the service', problems);
     if (address === undefined || frontends.has(address)) return;
-    frontends.set(address, { address, scope, shared: scope === 'external' });
+    frontends.set(address, { address, policy, shared: policy === 'external' });
   };
   for (const text of cluster) add(text, 'internal');
   for (const text of [...(spec.externalIPs ?? []), ...balancers]) add(text, 'external');
@@ -185,7 +202,7 @@ interface SetInput {
   readonly family: Family;
   readonly addresses: readonly ScopedFrontend[];
   readonly slices: readonly EndpointSliceObject[];
-  readonly nodeName: string;
+  readonly node: ServingNode;
   readonly problems: string[];
 }
 
@@ -196,13 +213,13 @@ function setsOf(input: SetInput): BackendSetView[] {
   if (frontends.length === 0) return [];
   const candidates = candidatesOf(input);
   const local = service.spec.internalTrafficPolicy === 'Local';
-  const set = (scope: Scope, members: readonly ScopedFrontend[]): BackendSetView => ({
-    key: `${input.key}:${port.port}/${protocol}/${family}${scope === 'external' ? '/external' : ''}`,
+  const set = (policy: Policy, members: readonly ScopedFrontend[]): BackendSetView => ({
+    key: `${input.key}:${port.port}/${protocol}/${family}${policy === 'external' ? '/external' : ''}`,
     protocol,
     port: port.port,
     frontends: members.map(({ address, shared }) => ({ address, shared })),
     backends: backendsOf(
-      local && scope === 'internal' ? candidates.filter((candidate) => candidate.local) : candidates,
+      local && policy === 'internal' ? candidates.filter((candidate) => candidate.local) : candidates,
       protocol,
     ),
     affinitySeconds: affinityOf(service),
@@ -210,13 +227,108 @@ function setsOf(input: SetInput): BackendSetView[] {
   });
   if (!local) return [set('internal', frontends)];
   return (['internal', 'external'] as const)
-    .map((scope) =>
+    .map((policy) =>
       set(
-        scope,
-        frontends.filter((frontend) => frontend.scope === scope),
+        policy,
+        frontends.filter((frontend) => frontend.policy === policy),
       ),
     )
     .filter((set) => set.frontends.length > 0);
+}
+
+/** The node's own addresses: whoever asks here is served by the policy of the cluster, whoever asks from outside by its own. */
+function nodePortSets(input: SetInput): BackendSetView[] {
+  const { port, protocol, family, node } = input;
+  const addresses = node.addresses.filter((address) => familyOf(address) === family);
+  const has = input.addresses.some(
+    ({ address, policy }) => policy === 'internal' && familyOf(address) === family,
+  );
+  if (!port.nodePort || !has || addresses.length === 0) return [];
+  const candidates = candidatesOf(input);
+  const set = {
+    protocol,
+    port: port.nodePort,
+    frontends: addresses.map((address) => ({ address, shared: true })),
+    affinitySeconds: affinityOf(input.service),
+    balance: balanceOf(input.service, input.problems),
+  };
+  const key = `${input.key}:${port.port}/${protocol}/${family}/node-port`;
+  return [
+    { ...set, key, backends: backendsOf(candidates, protocol) },
+    {
+      ...set,
+      key: `${key}/outside`,
+      scope: 'outside',
+      backends: backendsOf(allowedFromOutside(input, candidates), protocol),
+    },
+  ];
+}
+
+/**
+ * Addresses that nodes announce or that a load balancer hands on unchanged. Every node finds the same backend for a client
+ * (a ring, unless told otherwise), so that one that takes over another's traffic need not know its flows.
+ */
+function announcedSets(input: SetInput): BackendSetView[] {
+  const { service, port, protocol, family, addresses, problems } = input;
+  const announced = addresses.filter(
+    ({ address, policy }) => policy === 'external' && familyOf(address) === family,
+  );
+  const balancers = new Set(balancerIPs(service));
+  const external = new Set(service.spec.externalIPs ?? []);
+  const backends = backendsOf(allowedFromOutside(input, candidatesOf(input)), protocol);
+  const set = (kind: string, members: readonly IP[], ranges: readonly Prefix[]): BackendSetView => ({
+    key: `${input.key}:${port.port}/${protocol}/${family}/${kind}/outside`,
+    scope: 'outside',
+    ranges,
+    protocol,
+    port: port.port,
+    // An external address may be a node's; a balancer's is the services' alone.
+    frontends: members.map((address) => ({ address, shared: kind === 'external' })),
+    backends,
+    affinitySeconds: affinityOf(service),
+    balance: balanceOf(service, problems, 'maglev'),
+  });
+  const chosen = (texts: ReadonlySet<string>) =>
+    announced.map(({ address }) => address).filter((address) => texts.has(formatIP(address)));
+  const of = (texts: ReadonlySet<string>) => chosen(new Set([...texts].map(canonical)));
+  const balanced = of(balancers).filter((address) => !of(external).includes(address));
+  return [
+    set('external', of(external), []),
+    set('load-balancer', balanced, sourceRanges(service, family, problems)),
+  ].filter(({ frontends }) => frontends.length > 0);
+}
+
+function allowedFromOutside({ service }: SetInput, candidates: readonly Candidate[]): readonly Candidate[] {
+  return service.spec.externalTrafficPolicy === 'Local'
+    ? candidates.filter(({ local }) => local)
+    : candidates;
+}
+
+function balancerIPs({ status }: Pick<ServiceObject, 'status'>): string[] {
+  return (status?.loadBalancer?.ingress ?? [])
+    .filter(({ ip, ipMode }) => ip !== undefined && ipMode !== 'Proxy')
+    .map(({ ip }) => ip ?? '');
+}
+
+function canonical(text: string): string {
+  try {
+    return formatIP(parseIP(text));
+  } catch {
+    return text; // reported already
+  }
+}
+
+function sourceRanges(service: ServiceObject, family: Family, problems: string[]): Prefix[] {
+  return (service.spec.loadBalancerSourceRanges ?? [])
+    .flatMap((text) => {
+      try {
+        return [networkOf(parseInterfaceAddress(text.trim()))];
+      } catch (error) {
+        problems.push(`loadBalancerSourceRanges: ${messageOf(error)}`);
+        return [];
+      }
+    })
+    .filter(({ address }) => familyOf(address) === family);
 }
 
 interface Candidate {
@@ -268,7 +380,7 @@ function targetPortsOf(slice: EndpointSliceObject, { port, protocol, problems }:
 function candidateOf(
   { addresses, conditions, nodeName }: SliceEndpoint,
   port: number,
-  { service, nodeName: self, problems }: SetInput,
+  { service, node, problems }: SetInput,
 ): Candidate | undefined {
   // More than one address means as many names of one endpoint; kube-proxy takes the first as well.
   const address = parsed(addresses[0] ?? '', 'address of an endpoint', problems);
@@ -280,7 +392,7 @@ function candidateOf(
     ready,
     serving: conditions?.serving ?? ready,
     terminating: conditions?.terminating ?? false,
-    local: nodeName === self,
+    local: nodeName === node.name,
   };
 }
 
@@ -311,11 +423,15 @@ function affinityOf({ spec }: ServiceObject): number {
   return spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS;
 }
 
-function balanceOf({ metadata }: ServiceObject, problems: string[]): 'random' | 'maglev' {
-  const value = metadata.annotations?.[BALANCE_ANNOTATION] ?? 'random';
+function balanceOf(
+  { metadata }: ServiceObject,
+  problems: string[],
+  otherwise: 'random' | 'maglev' = 'random',
+): 'random' | 'maglev' {
+  const value = metadata.annotations?.[BALANCE_ANNOTATION] ?? otherwise;
   if (value === 'random' || value === 'maglev') return value;
   problems.push(`annotation ${BALANCE_ANNOTATION} must be random or maglev (value ${JSON.stringify(value)})`);
-  return 'random';
+  return otherwise;
 }
 
 function parsed(text: string, what: string, problems: string[]): IP | undefined {

@@ -2,8 +2,19 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { formatIP, type IP, parseIP } from '../address/ip.ts';
+import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import type { Programmed } from './adoption.ts';
-import { type Backend, type Endpoint, PROTOCOLS, SERVICE_FLAGS, type Service, type Slot } from './layout.ts';
+import {
+  type Backend,
+  type Endpoint,
+  PROTOCOLS,
+  type RangeKey,
+  SCOPES,
+  SERVICE_FLAGS,
+  type Service,
+  type Slot,
+} from './layout.ts';
+import { rangeOf } from './programmedSet.ts';
 import { inverseOf, type Plan, type Ring, type Step } from './servicePlan.ts';
 import { type ServiceChange, ServicePlanner } from './services.ts';
 import type { BackendSetView, BackendView, ServiceView } from './serviceView.ts';
@@ -15,6 +26,7 @@ class Maps {
   readonly tb_backends = new Map<string, [number, Backend]>();
   readonly tb_endpoints = new Map<string, [Endpoint, number]>();
   readonly tb_maglev = new Map<string, [number, Ring]>();
+  readonly tb_ranges = new Map<string, [RangeKey, number]>();
 
   /** Carries out the first `limit` single changes, and tells of each. */
   apply(steps: readonly Step[], limit = Number.POSITIVE_INFINITY, each = () => {}): number {
@@ -35,7 +47,8 @@ class Maps {
 
   /** What a new connection meets. */
   lookUp(frontend: Endpoint): string {
-    const wildcard = this.tb_services.get(idOf({ address: frontend.address, port: 0, protocol: 0 }))?.[1];
+    const alone = { address: frontend.address, port: 0, protocol: 0, scope: frontend.scope };
+    const wildcard = this.tb_services.get(idOf(alone))?.[1];
     if (wildcard === undefined) return 'not a service';
     const service = this.tb_services.get(idOf(frontend))?.[1];
     if (service === undefined) {
@@ -71,6 +84,7 @@ class Maps {
       backends: [...this.tb_backends.values()],
       endpoints: [...this.tb_endpoints.values()],
       rings: [...this.tb_maglev.values()].map(([number]) => number),
+      ranges: [...this.tb_ranges.values()].map(([key]) => key),
     };
   }
 
@@ -85,17 +99,22 @@ class Maps {
       backends: text(alive),
       endpoints: text(this.tb_endpoints),
       rings: text(this.tb_maglev),
+      ranges: text(this.tb_ranges),
     };
   }
 }
 
 function idOf(value: unknown): string {
-  return JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `${part}n` : part));
+  return JSON.stringify(value, (name, part) => {
+    if (name === 'scope' && part === 'inside') return undefined; // as if it were not said
+    return typeof part === 'bigint' ? `${part}n` : part;
+  });
 }
 
 const CLUSTER = ['10.96.0.1', '10.96.0.2', '10.96.0.3', 'fd00::1'].map(parseIP);
 const PODS = ['10.1.0.1', '10.1.0.2', '10.1.0.3', '10.1.0.4', 'fd01::1'].map(parseIP);
 const PORTS = [80, 443];
+const RANGES = ['198.51.100.0/24', '2001:db8::/32'].map(parsePrefix);
 
 const backends: fc.Arbitrary<BackendView[]> = fc
   .uniqueArray(
@@ -122,8 +141,10 @@ const change: fc.Arbitrary<ServiceChange> = fc
         backends,
         affinitySeconds: fc.constantFrom(0, 0, 60),
         balance: fc.constantFrom('random' as const, 'maglev' as const),
+        scope: fc.constantFrom('inside' as const, 'outside' as const),
+        ranges: fc.constantFrom([], [...RANGES], RANGES.slice(1)),
       }),
-      { maxLength: 3, selector: ({ port, protocol }) => `${port} ${protocol}` },
+      { maxLength: 3, selector: ({ port, protocol, scope }) => `${port} ${protocol} ${scope}` },
     ),
   })
   .map(({ name, gone, sets }) => {
@@ -131,7 +152,7 @@ const change: fc.Arbitrary<ServiceChange> = fc
     const views = sets.map(
       ({ addresses, shared, ...set }): BackendSetView => ({
         ...set,
-        key: `${key}:${set.port}/${set.protocol}/4`,
+        key: `${key}:${set.port}/${set.protocol}/4/${set.scope}`,
         frontends: addresses.map((address) => ({ address, shared })),
       }),
     );
@@ -139,7 +160,11 @@ const change: fc.Arbitrary<ServiceChange> = fc
   });
 
 const FRONTENDS: Endpoint[] = CLUSTER.flatMap((address) =>
-  PORTS.flatMap((port) => [PROTOCOLS.TCP, PROTOCOLS.UDP].map((protocol) => ({ address, port, protocol }))),
+  PORTS.flatMap((port) =>
+    [PROTOCOLS.TCP, PROTOCOLS.UDP].flatMap((protocol) =>
+      SCOPES.map((scope) => ({ address, port, protocol, scope })),
+    ),
+  ),
 );
 
 function lookUpAll(maps: Maps): string[] {
@@ -149,6 +174,10 @@ function lookUpAll(maps: Maps): string[] {
 /** After a plan, nothing in the maps is there for nobody, and backends and places agree. */
 function assertTidy(maps: Maps, planner: ServicePlanner): void {
   const sets = [...planner.sets()];
+  assert.deepEqual(
+    [...maps.tb_ranges.values()].map(([key]) => `${key.service} ${formatPrefix(rangeOf(key))}`).sort(),
+    sets.flatMap(({ number, ranges }) => ranges.map((range) => `${number} ${formatPrefix(range)}`)).sort(),
+  );
   const alive = [...maps.tb_backends.values()].filter(([, { state }]) => state !== 'none');
   assert.equal(
     maps.tb_slots.size,
@@ -171,9 +200,8 @@ function assertTidy(maps: Maps, planner: ServicePlanner): void {
     const backend = maps.tb_backends.get(idOf(number))?.[1];
     assert.deepEqual([backend?.address, backend?.port, backend?.protocol], [address, port, protocol]);
   }
-  const addresses = new Set([...maps.tb_services.values()].map(([{ address }]) => address));
-  for (const address of addresses) {
-    assert.ok(maps.tb_services.has(idOf({ address, port: 0, protocol: 0 })));
+  for (const [{ address, scope }] of maps.tb_services.values()) {
+    assert.ok(maps.tb_services.has(idOf({ address, port: 0, protocol: 0, scope })));
   }
 }
 
@@ -450,8 +478,9 @@ function namesOf(backends: readonly BackendView[]): string {
 function assertServed(maps: Maps, frontend: Endpoint, views: ServiceView[]): void {
   const found = maps.lookUp(frontend);
   const sets = views.flatMap(({ sets }) => sets);
-  const atAddress = sets.filter(({ frontends }) =>
-    frontends.some(({ address }) => address === frontend.address),
+  const atAddress = sets.filter(
+    ({ frontends, scope = 'inside' }) =>
+      scope === frontend.scope && frontends.some(({ address }) => address === frontend.address),
   );
   const expected = atAddress
     .filter(({ port, protocol }) => port === frontend.port && PROTOCOLS[protocol] === frontend.protocol)

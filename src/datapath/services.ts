@@ -1,10 +1,18 @@
+import { type Prefix, samePrefix } from '../address/prefix.ts';
 import { compareMaps, isAdopted, type Programmed, readSets } from './adoption.ts';
 import { Frontends } from './frontends.ts';
 import { type Backend, PROTOCOLS, type Slot } from './layout.ts';
 import { NumberPool } from './numbers.ts';
 import { type Draft, Places } from './places.ts';
 import { atOnce, each, type Portions } from './portions.ts';
-import { nameOf, type ProgrammedBackend, type ProgrammedSet, ringOf, sameNumbers } from './programmedSet.ts';
+import {
+  nameOf,
+  type ProgrammedBackend,
+  type ProgrammedSet,
+  rangeKeyOf,
+  ringOf,
+  sameNumbers,
+} from './programmedSet.ts';
 import { noChanges, type Plan, PlanBuilder } from './servicePlan.ts';
 import type { BackendSetView, ServiceView } from './serviceView.ts';
 import { UndoLog } from './undoLog.ts';
@@ -141,9 +149,10 @@ export class ServicePlanner {
   }
 
   /** The adopted set that has one of these frontends, now under its proper key. */
-  #recognise(draft: Draft, { key, protocol, port, frontends }: BackendSetView): ProgrammedSet | undefined {
+  #recognise(draft: Draft, view: BackendSetView): ProgrammedSet | undefined {
+    const { key, protocol, port, frontends, scope } = view;
     for (const { address } of frontends) {
-      const owner = this.#frontends.ownerOf({ address, port, protocol: PROTOCOLS[protocol] });
+      const owner = this.#frontends.ownerOf({ address, port, protocol: PROTOCOLS[protocol], scope });
       const set = owner !== undefined && isAdopted(owner) ? this.#sets.get(owner) : undefined;
       if (set === undefined) continue;
       draft.undo.set(this.#sets, set.key, undefined);
@@ -175,6 +184,8 @@ export class ServicePlanner {
       slots,
       affinitySeconds: view.affinitySeconds,
       maglev: view.balance === 'maglev',
+      scope: view.scope ?? 'inside',
+      ranges: view.ranges ?? [],
     };
   }
 
@@ -196,6 +207,7 @@ export class ServicePlanner {
     this.#writeBackends(draft, set, before?.backends ?? [], after?.backends ?? []);
     if (before?.generation !== after?.generation) writeSlots(draft, before, after);
     writeRing(draft, set.number, before, after);
+    writeRanges(draft, set.number, before?.ranges ?? [], after?.ranges ?? []);
     this.#frontends.change(draft, before, after);
   }
 
@@ -255,4 +267,20 @@ function writeRing(
   const value = after && ringOf(after);
   const numbers = (ring: typeof was) => ring?.map(({ number }) => number) ?? [];
   if (!sameNumbers(numbers(was), numbers(value))) plan.ring({ key, value, was });
+}
+
+function writeRanges(
+  { plan }: Draft,
+  service: number,
+  before: readonly Prefix[],
+  after: readonly Prefix[],
+): void {
+  const without = (ranges: readonly Prefix[], others: readonly Prefix[]) =>
+    ranges.filter((range) => !others.some((other) => samePrefix(range, other)));
+  for (const range of without(after, before)) {
+    plan.range({ key: rangeKeyOf(service, range), value: 1, was: undefined });
+  }
+  for (const range of without(before, after)) {
+    plan.range({ key: rangeKeyOf(service, range), value: undefined, was: 1 });
+  }
 }

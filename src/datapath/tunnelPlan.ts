@@ -32,13 +32,16 @@ export interface TunnelInputs {
   readonly address: IPv4 | undefined;
   readonly networks: readonly NodeNetwork[];
   readonly pools: readonly IPPool[];
+  /** Where pods go by their own addresses although it is outside the cluster. */
+  readonly exceptions?: readonly Prefix[];
 }
 
 /**
  * The way to every other node and its pods. One that is not in the underlay at either end is a tunnel, so that answers take
  * the way that questions took: what the network does not know as a destination it may not let pass as a source.
  */
-export function planTunnels({ name, routing, address, networks, pools }: TunnelInputs): TunnelPlan {
+export function planTunnels(inputs: TunnelInputs): TunnelPlan {
+  const { name, routing, address, networks, pools, exceptions = [] } = inputs;
   const problems: string[] = [];
   const peers = networks
     .filter(({ metadata }) => metadata.name !== name)
@@ -55,7 +58,7 @@ export function planTunnels({ name, routing, address, networks, pools }: TunnelI
     });
   const overlay = peers.some(({ endpoint }) => endpoint !== undefined);
   if (overlay && address === undefined) problems.push('the overlay needs an IPv4 address of this node');
-  const prefixes = [...poolRanges(pools), ...peers];
+  const prefixes = [...exceptions.map(insideAsWell), ...poolRanges(pools), ...peers];
   return {
     prefixes: [...new Map(prefixes.map((entry) => [formatPrefix(entry.prefix), entry])).values()],
     overlay: (routing === 'overlay' || overlay) && address !== undefined,
@@ -75,6 +78,10 @@ function prefixesOf(network: NodeNetwork, endpoint: IPv4 | undefined): ClusterPr
       node,
     })),
   ];
+}
+
+function insideAsWell(prefix: Prefix): ClusterPrefix {
+  return { prefix, endpoint: undefined, of: 'pods', node: undefined };
 }
 
 /** What lies in a pool and on no node is inside the cluster all the same. */

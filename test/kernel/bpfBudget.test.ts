@@ -23,6 +23,7 @@ const PROGRAMS: readonly ProgramName[] = [
   'tb_host_ingress',
   'tb_host_egress',
   'tb_uplink_in',
+  'tb_uplink_out',
   'tb_vxlan_in',
   'tb_vxlan_out',
   'tb_connect4',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { type IPv4, parseIP } from '../../src/address/ip.ts';
-import { POD_FLAGS } from '../../src/datapath/layout.ts';
+import { NO_ADDRESS, POD_FLAGS } from '../../src/datapath/layout.ts';
 import type { Reason } from '../../src/datapath/reasons.ts';
 import { type SkBuff, skBuff, testRun } from '../../src/ebpf/program.ts';
 import { Datapath, type ProgramName } from './bpfRig.ts';
@@ -107,6 +107,10 @@ beforeEach(() => {
     vxlan: index.vx0,
     address: parseIP('192.0.2.2') as IPv4,
     overlay_mtu: 1450,
+    flags: 0,
+    first_port: 20_000,
+    ports: 1_000,
+    ipv6: NO_ADDRESS,
   });
   for (const { family, pod, other, slow, tunnelled, native } of CASTS) {
     tb_pods.set(parseIP(pod), {
@@ -282,7 +286,16 @@ for (const cast of CASTS) {
     });
 
     test('without an overlay goes the way the routing table says', () => {
-      datapath.maps.tb_node.set(0, { uplink: index.up0, vxlan: 0, address: undefined, overlay_mtu: 0 });
+      datapath.maps.tb_node.set(0, {
+        uplink: index.up0,
+        vxlan: 0,
+        address: undefined,
+        overlay_mtu: 0,
+        flags: 0,
+        first_port: 20_000,
+        ports: 1_000,
+        ipv6: NO_ADDRESS,
+      });
       const outcome = fromPod({ source: pod, destination: tunnelled });
       redirected(outcome, { ...outcome.given, ttl: 63 }, 'forwarded_to_uplink');
     });

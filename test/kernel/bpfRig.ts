@@ -25,7 +25,14 @@ import { type LoadedObject, loadObject } from '../../src/ebpf/object.ts';
 const DIRECTORY = join(import.meta.dirname, '../../dist/bpf');
 export const OBJECTS = [
   ...(['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc', 'nat_gc'] as const),
-  ...(['host_ingress', 'host_egress', 'uplink_ingress', 'vxlan_ingress', 'vxlan_egress'] as const),
+  ...([
+    'host_ingress',
+    'host_egress',
+    'uplink_ingress',
+    'uplink_egress',
+    'vxlan_ingress',
+    'vxlan_egress',
+  ] as const),
 ] as const;
 
 export type ProgramName =
@@ -33,7 +40,7 @@ export type ProgramName =
   | 'tb_eth0_ingress'
   | 'tb_lo'
   | `tb_host_${'in' | 'e'}gress`
-  | 'tb_uplink_in'
+  | `tb_uplink_${'in' | 'out'}`
   | `tb_vxlan_${'in' | 'out'}`
   | `tb_${'connect' | 'sendmsg' | 'recvmsg' | 'getpeername'}${4 | 6}`
   | 'tb_flow_gc'

@@ -283,7 +283,7 @@ describe('the service table', () => {
     maps: ServiceMaps,
     retired: (places: readonly Endpoint[]) => void = () => {},
   ): ServiceTable {
-    return new ServiceTable({ maps, nodeName: 'node', now: () => 0, retired });
+    return new ServiceTable({ maps, node: { name: 'node', addresses: [] }, now: () => 0, retired });
   }
 
   function active({ programmed }: ServiceMaps): string[] {

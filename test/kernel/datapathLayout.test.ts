@@ -8,11 +8,12 @@ import {
   FLOW_FLAGS,
   FLOW_STATES,
   MAPS,
-  NAT_FLAGS,
+  NAT_REPLY,
   NETNS_FLAGS,
-  NO_MASQUERADE_FLAGS,
+  NODE_FLAGS,
   PEER_SIDES,
   POD_FLAGS,
+  SCOPES,
   SERVICE_FLAGS,
 } from '../../src/datapath/layout.ts';
 import { MAGLEV_RING } from '../../src/datapath/maglev.ts';
@@ -89,8 +90,9 @@ test('states, flags and sizes have the numbers that maps.h gives them', () => {
     ...flagged('FLOW', FLOW_FLAGS),
     ...flagged('NETNS', NETNS_FLAGS),
     ...flagged('POD', POD_FLAGS),
-    ...flagged('NAT', NAT_FLAGS),
-    ...flagged('NO_MASQUERADE', NO_MASQUERADE_FLAGS),
+    ...flagged('NODE', NODE_FLAGS),
+    ...SCOPES.map((name, number) => [upper(name), number] as const),
+    ['NAT_REPLY', NAT_REPLY],
     ['MAGLEV_RING', MAGLEV_RING],
   ]);
   const defined = new Map(

@@ -82,7 +82,8 @@ async function events({ rig }: RigNode): Promise<Map<string, number>> {
 
 async function natFlows({ rig }: RigNode): Promise<number> {
   const { body } = await rig.get('/metrics');
-  return Number(/^tombolo_nat_flows(?:\{\})? (\d+)$/m.exec(body)?.[1] ?? Number.NaN);
+  const counts = [...body.matchAll(/^tombolo_nat_flows\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 const texts = (seen: Seen[]) => seen.map(({ outer }) => outer).join('\n');

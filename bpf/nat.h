@@ -1,0 +1,267 @@
+/* This file contains the translations that the node makes at its uplink: how one is entered as a pair of halves, followed,
+ * and removed. Unlike those of tb_flows they may change both addresses: a client outside is sent to a backend on another
+ * node with this node's address, so that the answer comes back here. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "clock.h"
+#include "config.h"
+#include "connection.h"
+#include "flows.h"
+#include "maps.h"
+#include "packet.h"
+#include "subprogram.h"
+
+/* Ports tried before a flow is given up. They are drawn at random: with nine in ten taken, one flow in thirty fails. */
+#define NAT_PORT_TRIES 32
+
+/* Seconds after which a finished flow's port may be given away, where the server does not hold on to it: so many that the
+ * last segments have arrived, and so few that a range of 20,000 ports carries as many connections a second to one peer. */
+#define NAT_PORT_REST_SECONDS 1
+
+/* Another return of a stage: the packet is translated, and `packet` says what it is now. */
+#define TRANSLATED (-4)
+
+static __always_inline bool is_icmp(const struct packet *packet)
+{
+	return packet->protocol == (packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+static __always_inline struct nat_key nat_key_of(const struct packet *packet)
+{
+	return (struct nat_key){
+		.source = packet->source,
+		.destination = packet->destination,
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+		.protocol = packet->protocol,
+	};
+}
+
+static __always_inline struct nat *find_nat(const struct nat_key *key)
+{
+	return bpf_map_lookup_elem(&tb_nat, key);
+}
+
+/* The key of the other half: of the answer to what the packet becomes. */
+static __always_inline struct nat_key other_nat_half(const struct nat_key *key, const struct nat *nat)
+{
+	return (struct nat_key){
+		.source = nat->destination,
+		.destination = nat->source,
+		.source_port = nat->destination_port,
+		.destination_port = nat->source_port,
+		.protocol = key->protocol,
+	};
+}
+
+static __always_inline __s32 nat_idle_seconds(const struct nat *nat, const struct nat *other, __u32 now)
+{
+	__s32 idle = now - nat->seen;
+	__s32 other_idle = other ? (__s32)(now - other->seen) : idle;
+	return other_idle < idle ? other_idle : idle;
+}
+
+SUBPROGRAM bool nat_expired(const struct nat_key *key, const struct nat *nat, __u32 now)
+{
+	struct nat_key other_key = other_nat_half(key, nat);
+	__s32 idle = nat_idle_seconds(nat, find_nat(&other_key), now);
+	__s32 lasted = now - idle - nat->since;
+	return idle >= (__s32)flow_timeout(key->protocol, nat->state, nat->flags, lasted);
+}
+
+/* Whether a finished translation may lose its port to another. */
+SUBPROGRAM bool may_take_port(const struct nat_key *key, const struct nat *nat, __u32 now)
+{
+	struct nat_key other_key = other_nat_half(key, nat);
+	__s32 idle = nat_idle_seconds(nat, find_nat(&other_key), now);
+	bool finished = nat->state == FLOW_RESET || (nat->state == FLOW_CLOSING && !(nat->flags & FLOW_LINGERS));
+	__s32 lasted = now - idle - nat->since;
+	return (finished && idle >= NAT_PORT_REST_SECONDS) ||
+	       idle >= (__s32)flow_timeout(key->protocol, nat->state, nat->flags, lasted);
+}
+
+SUBPROGRAM int delete_nat(const struct nat_key *key, const struct nat *nat)
+{
+	struct nat_key other = other_nat_half(key, nat);
+	bpf_map_delete_elem(&tb_nat, &other);
+	bpf_map_delete_elem(&tb_nat, key);
+	return 0;
+}
+
+/* Called for the few packets that may change the state; both halves change together. */
+SUBPROGRAM int change_nat_state(const struct nat_key *key, struct nat *nat, __u32 tcp_flags)
+{
+	struct nat_key other_key = other_nat_half(key, nat);
+	struct nat *other = find_nat(&other_key);
+	__u32 now = now_seconds();
+	bool reply = nat->flags & NAT_REPLY;
+	struct stage stage = { nat->state, nat->flags };
+	stage = next_stage(stage, reply ? FLOW_REPLY : FLOW_FORWARD, tcp_flags, now - nat->since);
+	if (stage.state == nat->state && stage.flags == nat->flags)
+		return 0;
+	nat->state = stage.state;
+	nat->flags = stage.flags;
+	nat->since = now;
+	if (other) {
+		other->state = stage.state;
+		other->flags = stage.flags ^ NAT_REPLY;
+		other->since = now;
+	}
+	return 0;
+}
+
+static __always_inline void follow_nat(const struct packet *packet, const struct nat_key *key, struct nat *nat)
+{
+	if (may_change(packet, nat->flags & NAT_REPLY ? FLOW_REPLY : FLOW_FORWARD, nat->state))
+		change_nat_state(key, nat, packet->tcp_flags);
+	__u32 now = now_seconds();
+	if (nat->seen != now)
+		nat->seen = now;
+}
+
+/* A translation about to be entered. */
+struct new_nat {
+	struct nat_key forward;
+	struct nat_key reply; /* of the answers, turned round: what the packet becomes */
+	__u32 service;
+	__u32 backend;
+	__u16 first_port; /* host order: of those that the client may get in place of its own */
+	__u16 ports;      /* how many */
+	bool hides;       /* the source becomes the node's, with one of these ports */
+};
+
+/* HOW IT WAS ENTERED: */
+#define NAT_ENTERED 0
+#define NAT_TABLE_FULL 1
+#define NAT_NO_PORT 2
+
+/* Whether a socket of the node would take the answers for its own. */
+SUBPROGRAM bool taken_by_node(struct __sk_buff *skb, const struct nat_key *reply)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *socket;
+	__u32 size = sizeof(tuple.ipv6);
+	if (address_is_ipv4(&reply->source)) {
+		tuple.ipv4.saddr = reply->source.words[3];
+		tuple.ipv4.daddr = reply->destination.words[3];
+		tuple.ipv4.sport = reply->source_port;
+		tuple.ipv4.dport = reply->destination_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &reply->source, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, &reply->destination, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = reply->source_port;
+		tuple.ipv6.dport = reply->destination_port;
+	}
+	if (reply->protocol == IPPROTO_TCP)
+		socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else if (reply->protocol == IPPROTO_UDP)
+		socket = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		return false;
+	if (!socket)
+		return false;
+	bpf_sk_release(socket);
+	return true;
+}
+
+/* Takes the tuple of the answers; where it is taken, another one by changing the port. */
+static __always_inline int take_nat_reply(struct __sk_buff *skb, struct new_nat *new, const struct nat *half)
+{
+	for (int try = 0; try < NAT_PORT_TRIES; try++) {
+		bool keeps_port = new->forward.protocol == IPPROTO_SCTP; /* its checksum cannot be mended for another one */
+		if (keeps_port && try > 0)
+			return NAT_NO_PORT;
+		if (!keeps_port && (new->hides || try > 0)) {
+			if (!new->ports)
+				return NAT_NO_PORT;
+			__u32 port = new->first_port + bpf_get_prandom_u32() % new->ports;
+			new->reply.destination_port = bpf_htons(port);
+		}
+		if (new->hides && taken_by_node(skb, &new->reply))
+			continue;
+		if (!bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST))
+			return NAT_ENTERED;
+		struct nat *taken = find_nat(&new->reply);
+		if (!taken) /* so it was not that the tuple is taken */
+			return NAT_TABLE_FULL;
+		bool ours = address_equal(&taken->destination, &new->forward.source) &&
+			    address_equal(&taken->source, &new->forward.destination) &&
+			    taken->destination_port == new->forward.source_port &&
+			    taken->source_port == new->forward.destination_port;
+		if (ours || may_take_port(&new->reply, taken, half->seen)) {
+			delete_nat(&new->reply, taken);
+			if (!bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST))
+				return NAT_ENTERED;
+		}
+	}
+	return NAT_NO_PORT;
+}
+
+/* Enters both halves or none. The reply half is what makes a tuple taken, so it comes first. */
+SUBPROGRAM int enter_nat(struct __sk_buff *skb, struct new_nat *new)
+{
+	__u32 now = now_seconds();
+	struct nat half = {
+		.source = new->forward.destination,
+		.destination = new->forward.source,
+		.source_port = new->forward.destination_port,
+		.destination_port = new->forward.source_port,
+		.service = new->service,
+		.backend = new->backend,
+		.seen = now,
+		.since = now,
+		.flags = NAT_REPLY,
+	};
+	int taken = take_nat_reply(skb, new, &half);
+	if (taken != NAT_ENTERED)
+		return taken;
+	half.source = new->reply.destination;
+	half.destination = new->reply.source;
+	half.source_port = new->reply.destination_port;
+	half.destination_port = new->reply.source_port;
+	half.flags = 0;
+	if (bpf_map_update_elem(&tb_nat, &new->forward, &half, BPF_ANY)) {
+		bpf_map_delete_elem(&tb_nat, &new->reply);
+		return NAT_TABLE_FULL;
+	}
+	return NAT_ENTERED;
+}
+
+/* Whether a translation's backend still serves it; one without a service needs none. */
+static __always_inline bool nat_serves(const struct nat *nat)
+{
+	if (nat->backend == 0)
+		return true;
+	struct backend *backend = find_backend(nat->backend);
+	return backend && backend->state != BACKEND_NONE && backend->service == nat->service &&
+	       backend->port == nat->destination_port && address_equal(&backend->address, &nat->destination);
+}
+
+/* Whether the client's packet begins another flow with the tuple of one in the table. */
+static __always_inline bool begins_nat_anew(const struct packet *packet, const struct nat_key *key, const struct nat *nat)
+{
+	if (nat->flags & NAT_REPLY)
+		return false;
+	if (packet->protocol != IPPROTO_TCP)
+		return !nat_serves(nat);
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return false;
+	return nat->state == FLOW_CLOSING || nat->state == FLOW_RESET || !nat_serves(nat) ||
+	       nat_expired(key, nat, now_seconds());
+}
+
+/* The translation of a packet, unless it begins another flow. */
+static __always_inline struct nat *known_nat(const struct packet *packet, const struct nat_key *key)
+{
+	struct nat *nat = find_nat(key);
+	if (!nat || !begins_nat_anew(packet, key, nat))
+		return nat;
+	delete_nat(key, nat);
+	return NULL;
+}

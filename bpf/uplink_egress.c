@@ -1,0 +1,16 @@
+/* This file contains the program at tc egress of the uplink, where packets leave the node, whoever has sent them there. */
+#include "node_services.h"
+#include "packet.h"
+#include "verdict.h"
+
+SEC("tc/egress")
+int tb_uplink_out(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	if (parse(skb, &packet) != PARSED)
+		return PASS;
+	int verdict = to_outside(skb, &packet, true);
+	return verdict == CONTINUE || verdict == TRANSLATED ? PASS : verdict;
+}
+
+char _license[] SEC("license") = "GPL";
