@@ -79,7 +79,7 @@ SUBPROGRAM int note_direct(struct __sk_buff *skb, const struct packet *packet)
 	}
 	if (!is_outside(&packet->source))
 		return 0;
-	struct new_nat new = { .forward = key };
+	struct new_nat new = { .forward = key, .ports = node->ports, .first_port = node->first_port };
 	new.reply.source = packet->destination;
 	new.reply.source_port = packet->destination_port;
 	new.reply.destination = packet->source;

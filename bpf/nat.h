@@ -16,8 +16,8 @@
 #include "packet.h"
 #include "subprogram.h"
 
-/* Ports tried before a flow is given up. They are drawn at random: with nine in ten taken, one flow in thirty fails. */
-#define NAT_PORT_TRIES 32
+/* Ports tried before a flow is given up. They are drawn at random: with three in four taken, one flow in a hundred fails. */
+#define NAT_PORT_TRIES 16
 
 /* Seconds after which a finished flow's port may be given away, where the server does not hold on to it: so many that the
  * last segments have arrived, and so few that a range of 20,000 ports carries as many connections a second to one peer. */
@@ -170,35 +170,44 @@ SUBPROGRAM bool taken_by_node(struct __sk_buff *skb, const struct nat_key *reply
 	return true;
 }
 
-/* Takes the tuple of the answers; where it is taken, another one by changing the port. */
+/* Another return of taking: the tuple is taken. */
+#define NAT_TAKEN 3
+
+/* Takes the tuple of the answers, unless somebody has it. */
+SUBPROGRAM int take_nat_tuple(struct __sk_buff *skb, const struct new_nat *new, const struct nat *half)
+{
+	if (new->hides && taken_by_node(skb, &new->reply))
+		return NAT_TAKEN;
+	if (!bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST))
+		return NAT_ENTERED;
+	struct nat *taken = find_nat(&new->reply);
+	if (!taken) /* so it was not that the tuple is taken */
+		return NAT_TABLE_FULL;
+	bool ours = address_equal(&taken->destination, &new->forward.source) &&
+		    address_equal(&taken->source, &new->forward.destination) &&
+		    taken->destination_port == new->forward.source_port &&
+		    taken->source_port == new->forward.destination_port;
+	if (!ours && !may_take_port(&new->reply, taken, half->seen))
+		return NAT_TAKEN;
+	delete_nat(&new->reply, taken);
+	return bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST) ? NAT_TAKEN : NAT_ENTERED;
+}
+
+/* The same with the client's own port, or with others. SCTP has to keep its port: its checksum cannot be mended. */
 static __always_inline int take_nat_reply(struct __sk_buff *skb, struct new_nat *new, const struct nat *half)
 {
+	bool sctp = new->forward.protocol == IPPROTO_SCTP;
+	int taken = sctp || !new->hides ? take_nat_tuple(skb, new, half) : NAT_TAKEN;
+	if (taken != NAT_TAKEN)
+		return taken;
+	if (sctp || !new->ports)
+		return NAT_NO_PORT;
 	for (int try = 0; try < NAT_PORT_TRIES; try++) {
-		bool keeps_port = new->forward.protocol == IPPROTO_SCTP; /* its checksum cannot be mended for another one */
-		if (keeps_port && try > 0)
-			return NAT_NO_PORT;
-		if (!keeps_port && (new->hides || try > 0)) {
-			if (!new->ports)
-				return NAT_NO_PORT;
-			__u32 port = new->first_port + bpf_get_prandom_u32() % new->ports;
-			new->reply.destination_port = bpf_htons(port);
-		}
-		if (new->hides && taken_by_node(skb, &new->reply))
-			continue;
-		if (!bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST))
-			return NAT_ENTERED;
-		struct nat *taken = find_nat(&new->reply);
-		if (!taken) /* so it was not that the tuple is taken */
-			return NAT_TABLE_FULL;
-		bool ours = address_equal(&taken->destination, &new->forward.source) &&
-			    address_equal(&taken->source, &new->forward.destination) &&
-			    taken->destination_port == new->forward.source_port &&
-			    taken->source_port == new->forward.destination_port;
-		if (ours || may_take_port(&new->reply, taken, half->seen)) {
-			delete_nat(&new->reply, taken);
-			if (!bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST))
-				return NAT_ENTERED;
-		}
+		__u32 port = new->first_port + bpf_get_prandom_u32() % new->ports;
+		new->reply.destination_port = bpf_htons(port);
+		taken = take_nat_tuple(skb, new, half);
+		if (taken != NAT_TAKEN)
+			return taken;
 	}
 	return NAT_NO_PORT;
 }
