@@ -1,11 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
+import type { ServingNode } from '../datapath/backendSet.ts';
 import type { Endpoint } from '../datapath/layout.ts';
 import { inTurns, type Portions } from '../datapath/portions.ts';
 import type { ProgrammedSet } from '../datapath/programmedSet.ts';
 import type { ServiceMaps } from '../datapath/serviceMaps.ts';
 import { type Plan, partsOf } from '../datapath/servicePlan.ts';
 import { type ServiceChange, ServicePlanner } from '../datapath/services.ts';
-import { type ServiceView, type ServingNode, viewService } from '../datapath/serviceView.ts';
+import { type ServiceView, viewService } from '../datapath/serviceView.ts';
 import { messageOf } from '../errors.ts';
 import type { ServiceInput } from './serviceFeed.ts';
 

@@ -1,4 +1,5 @@
 import { formatIP, type IP } from '../address/ip.ts';
+import type { FrontendView } from './backendSet.ts';
 import type { Endpoint, Service } from './layout.ts';
 import { type Draft, wildcardKey } from './places.ts';
 import {
@@ -9,7 +10,6 @@ import {
   sameEntry,
   wildcardOf,
 } from './programmedSet.ts';
-import type { FrontendView } from './serviceView.ts';
 
 /** Which set each frontend leads to: what `tb_services` says. */
 export class Frontends {

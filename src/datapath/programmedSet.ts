@@ -1,8 +1,8 @@
 import { formatIP, type IP, isIPv4 } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
+import type { FrontendView } from './backendSet.ts';
 import { type Endpoint, type RangeKey, type Scope, SERVICE_FLAGS, type Service } from './layout.ts';
 import type { Ring } from './servicePlan.ts';
-import type { FrontendView } from './serviceView.ts';
 
 /** A backend set as it is programmed. */
 export interface ProgrammedSet {

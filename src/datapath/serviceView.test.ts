@@ -2,12 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { formatIP, parseIP } from '../address/ip.ts';
 import { formatPrefix } from '../address/prefix.ts';
-import {
-  type EndpointSliceObject,
-  type ServiceObject,
-  type SliceEndpoint,
-  viewService,
-} from './serviceView.ts';
+import type { EndpointSliceObject, ServiceObject, SliceEndpoint } from './serviceObjects.ts';
+import { viewService } from './serviceView.ts';
 
 const NODE = 'node-a';
 const SELF = { name: NODE, addresses: ['192.0.2.1', '2001:db8::1'].map(parseIP) };

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { formatIP, type IP, parseIP } from '../address/ip.ts';
 import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import type { Programmed } from './adoption.ts';
+import type { BackendSetView, BackendView } from './backendSet.ts';
 import {
   type Backend,
   type Endpoint,
@@ -17,7 +18,7 @@ import {
 import { rangeOf } from './programmedSet.ts';
 import { inverseOf, type Plan, type Ring, type Step } from './servicePlan.ts';
 import { type ServiceChange, ServicePlanner } from './services.ts';
-import type { BackendSetView, BackendView, ServiceView } from './serviceView.ts';
+import type { ServiceView } from './serviceView.ts';
 
 /** The maps, as the datapath would see them. */
 class Maps {

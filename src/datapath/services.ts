@@ -1,5 +1,6 @@
 import { type Prefix, samePrefix } from '../address/prefix.ts';
 import { compareMaps, isAdopted, type Programmed, readSets } from './adoption.ts';
+import type { BackendSetView } from './backendSet.ts';
 import { Frontends } from './frontends.ts';
 import { type Backend, PROTOCOLS, type Slot } from './layout.ts';
 import { NumberPool } from './numbers.ts';
@@ -14,7 +15,7 @@ import {
   sameNumbers,
 } from './programmedSet.ts';
 import { noChanges, type Plan, PlanBuilder } from './servicePlan.ts';
-import type { BackendSetView, ServiceView } from './serviceView.ts';
+import type { ServiceView } from './serviceView.ts';
 import { UndoLog } from './undoLog.ts';
 
 const SETS_PER_PORTION = 64;

@@ -7,6 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { formatIP, parseIP } from '../../src/address/ip.ts';
 import type { ServiceInput } from '../../src/agent/serviceFeed.ts';
 import { ServiceTable } from '../../src/agent/serviceTable.ts';
+import type { BackendSetView } from '../../src/datapath/backendSet.ts';
 import { pinDirectory } from '../../src/datapath/directory.ts';
 import { FlowCollector, listFlows } from '../../src/datapath/flows.ts';
 import { type Endpoint, type FlowKey, MAPS, PROTOCOLS } from '../../src/datapath/layout.ts';
@@ -15,7 +16,7 @@ import { listNamespace, unlistNamespace } from '../../src/datapath/namespaces.ts
 import { loadDatapath, OBJECTS } from '../../src/datapath/programs.ts';
 import { openServiceMaps, type ServiceMaps } from '../../src/datapath/serviceMaps.ts';
 import { ServicePlanner } from '../../src/datapath/services.ts';
-import type { BackendSetView, ServiceView } from '../../src/datapath/serviceView.ts';
+import type { ServiceView } from '../../src/datapath/serviceView.ts';
 import { withDescriptor } from '../../src/ebpf/bpf.ts';
 import { cgroupRoot } from '../../src/ebpf/cgroup.ts';
 import { isDefunct, linkInfo } from '../../src/ebpf/link.ts';
