@@ -5,11 +5,11 @@ import { nextHopsOf } from './fabric.ts';
 import { echo, Stream } from './stream.ts';
 import { type Pod, World } from './world.ts';
 
-/** Blocks of four addresses: the fifth pod needs another one. */
-const POOLS = { blockSize: 30, expansion: { low: 1, high: 5, min: 0, max: 64, step: 1 } };
+/** Blocks of four addresses: the fifth pod needs another one, and with one pod left one block is enough. */
+const POOLS = { blockSize: 30, expansion: { low: 1, high: 3, min: 0, max: 64, step: 1 } };
 
-/** The operator looks at a segment for a minute before it calls it superfluous. */
-const RECLAIM_MS = 150_000;
+/** Superfluous for a while, withdrawn, and told to be so. */
+const RECLAIM_MS = 60_000;
 
 let world: World;
 let far: Pod;

@@ -83,7 +83,7 @@ export class World {
 
   /** Starts operator and agents, and waits for segments and sessions. */
   async begin(): Promise<void> {
-    this.#operator = await TestOperator.start(this.store);
+    this.#operator = await TestOperator.start(this.store, '--shrink-after', '3');
     await Promise.all(NODES.map((name) => this.nodes[name].rig.start()));
     for (const name of NODES) {
       await eventually(
