@@ -66,7 +66,9 @@ racks_down() {
 
 racks_up() {
   mkdir -p $racks
-  (exec setsid env -u NODE_EXTRA_CA_CERTS node --import tsx scripts/demo-racks.ts) >$racks/log 2>&1 </dev/null &
+  # Before anybody reads from it: the other process may take its time.
+  : >$racks/log
+  (exec setsid env -u NODE_EXTRA_CA_CERTS node --import tsx scripts/demo-racks.ts) >>$racks/log 2>&1 </dev/null &
   local pid=$! line
   echo "$pid" >$racks/pid
   exec 7<$racks/log
