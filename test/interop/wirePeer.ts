@@ -1,6 +1,7 @@
 /** A peer made of bytes: says what a test tells it to, right or wrong, and reads or does not. */
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIP } from '../../src/address/ip.ts';
 import { openDialSocket } from '../../src/bgp/session/socket.ts';
@@ -67,6 +68,13 @@ export function updateMessage(
   return message(UPDATE, Buffer.concat([lengths, attributes, ...routes]));
 }
 
+const open = new Set<WirePeer>();
+
+// One that does not read is never told that its namespace has gone, and would keep the process for ever.
+after(() => {
+  for (const peer of open) peer.socket.destroy();
+});
+
 /** One connection, dialled out of a router's namespace. */
 export class WirePeer {
   readonly socket: Socket;
@@ -85,9 +93,11 @@ export class WirePeer {
       }),
     );
     this.socket = new Socket({ fd });
+    open.add(this);
     this.socket.on('error', () => {});
     this.socket.on('close', () => {
       this.closed = true;
+      open.delete(this);
       clearInterval(this.#keepalives);
     });
     this.socket.on('data', (bytes) => this.#read(bytes));
