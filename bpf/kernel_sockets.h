@@ -12,24 +12,29 @@
 #include "packet.h"
 #include "subprogram.h"
 
+/* The ends of a packet as socket look-ups want them. Returns the size, which tells them the family. */
+static __always_inline __u32 fill_tuple(struct bpf_sock_tuple *tuple, const struct address *source, __be16 source_port,
+					const struct address *destination, __be16 destination_port)
+{
+	if (address_is_ipv4(source)) {
+		tuple->ipv4.saddr = source->words[3];
+		tuple->ipv4.daddr = destination->words[3];
+		tuple->ipv4.sport = source_port;
+		tuple->ipv4.dport = destination_port;
+		return sizeof(tuple->ipv4);
+	}
+	__builtin_memcpy(tuple->ipv6.saddr, source, sizeof(tuple->ipv6.saddr));
+	__builtin_memcpy(tuple->ipv6.daddr, destination, sizeof(tuple->ipv6.daddr));
+	tuple->ipv6.sport = source_port;
+	tuple->ipv6.dport = destination_port;
+	return sizeof(tuple->ipv6);
+}
+
 /* Whether the pod has a TCP connection, also in TIME-WAIT, that the key's packets would come in for. */
 SUBPROGRAM bool has_connection(struct __sk_buff *skb, const struct flow_key *key)
 {
 	struct bpf_sock_tuple tuple = {};
-	__u32 size;
-	if (address_is_ipv4(&key->source)) {
-		tuple.ipv4.saddr = key->source.words[3];
-		tuple.ipv4.daddr = key->destination.words[3];
-		tuple.ipv4.sport = key->source_port;
-		tuple.ipv4.dport = key->destination_port;
-		size = sizeof(tuple.ipv4);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, &key->source, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, &key->destination, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.sport = key->source_port;
-		tuple.ipv6.dport = key->destination_port;
-		size = sizeof(tuple.ipv6);
-	}
+	__u32 size = fill_tuple(&tuple, &key->source, key->source_port, &key->destination, key->destination_port);
 	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!socket)
 		return false;

@@ -167,7 +167,6 @@ struct flow_key {
 #define FLOW_CLIENT_FIN (1 << 2) /* TCP: the client has closed its direction */
 #define FLOW_SERVER_FIN (1 << 3) /* TCP: the server has closed its direction */
 #define FLOW_LINGERS (1 << 4)    /* TCP: the server closed first, so that its end of the tuple is in TIME-WAIT */
-#define FLOW_OUTSIDE (1 << 5)    /* of a client outside the cluster: translated by the node's programs, not by a pod's */
 
 /* One direction of a flow. The other half's key follows from this half's key and value. */
 struct flow {

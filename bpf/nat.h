@@ -12,6 +12,7 @@
 #include "config.h"
 #include "connection.h"
 #include "flows.h"
+#include "kernel_sockets.h"
 #include "maps.h"
 #include "packet.h"
 #include "subprogram.h"
@@ -145,19 +146,7 @@ SUBPROGRAM bool taken_by_node(struct __sk_buff *skb, const struct nat_key *reply
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
-	__u32 size = sizeof(tuple.ipv6);
-	if (address_is_ipv4(&reply->source)) {
-		tuple.ipv4.saddr = reply->source.words[3];
-		tuple.ipv4.daddr = reply->destination.words[3];
-		tuple.ipv4.sport = reply->source_port;
-		tuple.ipv4.dport = reply->destination_port;
-		size = sizeof(tuple.ipv4);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, &reply->source, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, &reply->destination, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.sport = reply->source_port;
-		tuple.ipv6.dport = reply->destination_port;
-	}
+	__u32 size = fill_tuple(&tuple, &reply->source, reply->source_port, &reply->destination, reply->destination_port);
 	if (reply->protocol == IPPROTO_TCP)
 		socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	else if (reply->protocol == IPPROTO_UDP)

@@ -36,13 +36,14 @@ export class HealthCheckNodePorts {
 
   update(inputs: readonly ServiceInput[]): void {
     for (const input of inputs) {
-      const before = this.#healths.get(input.key);
       const health = localHealthOf(input, this.#nodeName);
       if (health) this.#healths.set(input.key, health);
       else this.#healths.delete(input.key);
-      if (before && before.port !== health?.port) this.#close(before.port);
-      if (health && !this.#servers.has(health.port)) this.#open(health.port);
     }
+    // Of all at once: a port may go from one service to another.
+    const wanted = new Set([...this.#healths.values()].map(({ port }) => port));
+    for (const port of [...this.#servers.keys()]) if (!wanted.has(port)) this.#close(port);
+    for (const port of wanted) if (!this.#servers.has(port)) this.#open(port);
   }
 
   stop(): void {

@@ -21,16 +21,21 @@ export function keepsAddress(pools: readonly IPPool[], address: IP): boolean {
   return narrowest?.natOutgoing === false;
 }
 
-/** Tells the programs the node's own addresses, whether its pods are hidden behind them, and by which ports. */
+/** Tells the programs the node's own addresses, and by which ports its pods are hidden behind them, if they are. */
 export function announceNode(config: AgentConfig, { ips }: NodeFacts): void {
   const { first, last } = config.masqueradePorts ?? natPorts(readEphemeralPorts());
   changeThisNode(config.bpfDir, {
     address: ips.find(isIPv4),
     ipv6: ips.find((ip) => !isIPv4(ip)) ?? NO_ADDRESS,
-    flags: config.masquerade ? NODE_FLAGS.masquerades : 0,
+    ...(!config.masquerade && { flags: 0 }),
     first_port: first,
     ports: last - first + 1,
   });
+}
+
+/** Begins to hide pods: not before it is known what is inside the cluster, or they would be hidden from that as well. */
+export function startMasquerade({ bpfDir, masquerade }: AgentConfig): void {
+  if (masquerade) changeThisNode(bpfDir, { flags: NODE_FLAGS.masquerades });
 }
 
 /** Which pods keep their addresses, as pools come and change. */

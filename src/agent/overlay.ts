@@ -19,6 +19,7 @@ import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { Inventory } from './inventory.ts';
+import { startMasquerade } from './masquerade.ts';
 import { freeOverlayAddresses, holdOverlayAddresses } from './overlayAddresses.ts';
 import { settling } from './settling.ts';
 import type { StoreState } from './storeState.ts';
@@ -100,6 +101,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
         for (const problem of plan.problems) log.warning('overlay', { problem });
       }
       await (plan.overlay ? join(plan) : leave(plan));
+      startMasquerade(config);
       current = plan;
       failure = undefined;
     },

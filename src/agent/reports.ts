@@ -78,6 +78,8 @@ export interface ServiceReport {
   readonly backends: readonly { readonly address: string; readonly port: number; readonly state: string }[];
   /** Seconds; 0: none. */
   readonly affinity: number;
+  /** Whom it is served to: pods and the node itself, or clients in the network outside. */
+  readonly scope: 'inside' | 'outside';
 }
 
 /** `/v1/tunnels`: the ways to the other nodes and their pods. */

@@ -17,6 +17,7 @@ function serviceReport({
   frontends,
   backends,
   affinitySeconds,
+  scope,
 }: ProgrammedSet): ServiceReport {
   const [, namespace = '', name = key] = /^([^/]+)\/([^:]+):/.exec(key) ?? [];
   return {
@@ -27,9 +28,10 @@ function serviceReport({
     frontends: frontends.map(({ address }) => formatIP(address)),
     backends: backends.map(({ address, port, state }) => ({ address: formatIP(address), port, state })),
     affinity: affinitySeconds,
+    scope,
   };
 }
 
-function keyOf({ namespace, name, port, protocol, frontends }: ServiceReport): string {
-  return `${namespace}/${name} ${port} ${protocol} ${frontends[0] ?? ''}`;
+function keyOf({ namespace, name, port, protocol, frontends, scope }: ServiceReport): string {
+  return `${namespace}/${name} ${scope} ${port} ${protocol} ${frontends[0] ?? ''}`;
 }

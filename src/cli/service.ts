@@ -18,8 +18,8 @@ export function serviceCommand(): Command {
 
 function serviceTable(services: readonly ServiceReport[]): string {
   return table(
-    ['NAMESPACE', 'NAME', 'PORT', 'FRONTENDS', 'BACKENDS', 'AFFINITY'],
-    services.map(({ namespace, name, port, protocol, frontends, backends, affinity }) => [
+    ['NAMESPACE', 'NAME', 'PORT', 'FRONTENDS', 'BACKENDS', 'AFFINITY', 'FOR'],
+    services.map(({ namespace, name, port, protocol, frontends, backends, affinity, scope }) => [
       namespace,
       name,
       `${port}/${protocol}`,
@@ -29,6 +29,7 @@ function serviceTable(services: readonly ServiceReport[]): string {
         return state === 'active' ? place : `${place} (${state})`;
       }),
       affinity === 0 ? '' : `${affinity}s`,
+      scope,
     ]),
   );
 }

@@ -150,7 +150,6 @@ export const FLOW_FLAGS = {
   clientFin: 4,
   serverFin: 8,
   lingers: 16,
-  outside: 32,
 } as const;
 
 /** One direction of a flow; times are seconds of CLOCK_MONOTONIC. */
