@@ -6,7 +6,7 @@ import { messageOf } from '../errors.ts';
 import { type Allocation, Refusal, type RefusalReason, type Request } from '../ipam/allocator.ts';
 import type { Ipam, Reservation } from '../ipam/ipam.ts';
 import type { PodName, Terms } from './binding.ts';
-import type { ClaimRequest, Claims } from './claims.ts';
+import type { ClaimHolders, ClaimRequest } from './claimHolders.ts';
 import type { Shortage } from './shortage.ts';
 
 /** What clears up by itself, when a pod goes or a segment comes, and what only another request can mend. */
@@ -29,7 +29,7 @@ const PATIENCE_MS = 5_000;
 export interface Supply {
   /** Where a pod's addresses come from, and which; undefined where nobody can say and no pool is concerned. */
   termsOf(pod: PodName | undefined): Promise<Terms | undefined>;
-  readonly claims: Pick<Claims, 'hold'>;
+  readonly claims: Pick<ClaimHolders, 'hold'>;
   readonly shortage: Shortage;
   /** Whether somebody could give the node another segment. */
   mayGrow(): boolean;

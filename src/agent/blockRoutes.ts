@@ -15,7 +15,6 @@ import {
 import type { Netlink } from '../netlink/socket.ts';
 import { internalIPs } from '../store/kinds/node.ts';
 import { isStoreError, type Store } from '../store/store.ts';
-import type { Passage } from './claims.ts';
 
 /** Below that of every other route, as the speaker has it. */
 const BLACKHOLE_PRIORITY = 4096;
@@ -24,6 +23,12 @@ const PASSAGE_PRIORITY = 2048;
 
 /** What should be there is compared with what the kernel has no more often than this, in ms. */
 const COMPARE_AGAIN_MS = 10_000;
+
+/** An address of this node's blocks, and the node that holds it. */
+export interface Passage {
+  readonly address: IP;
+  readonly node: string;
+}
 
 /**
  * Routes of protocol 111 that make this node's blocks end here: a black hole for each, so that packets to addresses no

@@ -1,4 +1,5 @@
 import { hostPrefix, type Prefix, samePrefix } from '../address/prefix.ts';
+import { systemClock } from '../clock.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
@@ -11,6 +12,8 @@ import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
 import { BlockRoutes } from './blockRoutes.ts';
 import { blockOwners, borrowingOf } from './borrowing.ts';
+import { ClaimedAddresses } from './claimedAddresses.ts';
+import { ClaimHolders } from './claimHolders.ts';
 import { Claims } from './claims.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
@@ -57,7 +60,6 @@ export interface Cluster {
   readonly feed: ServiceFeed;
   readonly bindings: Bindings;
   readonly supply: Supply;
-  readonly claims: Claims;
   readonly events: EventRecorder;
   /** Brings claims, journal and the routes of this node's blocks together now. */
   reconcile(): Promise<void>;
@@ -86,19 +88,26 @@ export function joinCluster(parts: ClusterParts): Cluster {
   });
   const blocks = new BlockRoutes(netlink, store.store, config.bgp === undefined);
   const borrowing = borrowingOf({ config, node: node.name, bindings });
-  const claims = new Claims({
-    store: store.store,
-    node: node.name,
-    ipam,
+  const claims = new Claims(systemClock);
+  const claimParts = { claims, store: store.store, node: node.name, ipam, log: log.part('claims') };
+  const claimed = new ClaimedAddresses({
+    ...claimParts,
+    letThrough: (passages) => blocks.letThrough(passages),
+  });
+  const holders = new ClaimHolders({
+    ...claimParts,
     rules: () => bindings.rules(),
     reasonNotToBorrow: borrowing.reasonAgainst,
     blockOwners: (addresses) => blockOwners(store.store, addresses),
-    letThrough: (passages) => blocks.letThrough(passages),
     borrowedChanged: bgp.changed,
     isWithdrawn: (address) => bgp.isWithdrawn(hostPrefix(address)),
     tell: (pod, happening) => events.record({ kind: 'Pod', ...pod }, happening),
-    log: log.part('claims'),
+    clock: systemClock,
   });
+  const reconcileClaims = async () => {
+    await holders.reconcile();
+    await claimed.reconcile();
+  };
   let network: NodeNetwork | undefined;
   let retry: NodeJS.Timeout | undefined;
   let resting: NodeJS.Timeout | undefined;
@@ -173,8 +182,8 @@ export function joinCluster(parts: ClusterParts): Cluster {
   const reconcile = settling(
     CLAIMS_SETTLE_MS,
     async () => {
-      await claims.reconcile();
-      if (claims.leaving().length > 0) again();
+      await reconcileClaims();
+      if (holders.leaving().length > 0) again();
     },
     (error) => {
       log.warning('claims and journal cannot be brought together; it is tried again', { error });
@@ -187,7 +196,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     0,
     async () => {
       const segments = segmentsOf(network, config.segments);
-      await claims.prepare(
+      await claimed.prepare(
         segments.map(({ prefix }) => prefix).filter((prefix) => !known(ipam.segments(), prefix)),
       );
       await ipam.assign(segments);
@@ -223,7 +232,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     assign.soon();
   });
   store.follow('IPPool', (change) => bindings.onPool(change));
-  bgp.onLeaving(() => claims.leaving().map(hostPrefix));
+  bgp.onLeaving(() => holders.leaving().map(hostPrefix));
   bgp.onWithdrawn(() => {
     publish.now();
     reconcile.soon();
@@ -242,18 +251,17 @@ export function joinCluster(parts: ClusterParts): Cluster {
     bindings,
     supply: {
       shortage,
-      claims,
+      claims: holders,
       termsOf: (pod) => bindings.termsOf(pod),
       mayGrow: () => bindings.any,
       reason: () => shortageOf(network),
       failed: (pod, error) => tellFailure(events, pod, error),
     },
-    claims,
     events,
     async reconcile() {
       blocks.drop(ipam.segments());
       bgp.changed();
-      await claims.reconcile();
+      await reconcileClaims();
     },
     addressesChanged,
     async stop() {

@@ -217,7 +217,7 @@ export class Ipam {
     return this.allocations()
       .filter(({ claim }) => claim !== undefined)
       .flatMap(({ addresses }) => addresses)
-      .filter((address) => !this.segments().some(({ prefix }) => contains(prefix, address)));
+      .filter((address) => !this.owns(address));
   }
 
   /**
@@ -228,6 +228,11 @@ export class Ipam {
     const next = [...segments, ...this.#leftBehind(segments)];
     if (isDeepStrictEqual(next, this.segments())) await this.#journal.settle();
     else await this.#record({ op: 'segments', segments: next });
+  }
+
+  /** Whether an address lies in a segment of this node. */
+  owns(address: IP): boolean {
+    return this.segments().some(({ prefix }) => contains(prefix, address));
   }
 
   segments(): Segment[] {

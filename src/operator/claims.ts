@@ -7,6 +7,7 @@ import type { Log } from '../log.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, type Key, keyOf, type Store } from '../store/store.ts';
+import { unlessChanged } from '../store/unlessChanged.ts';
 
 /** What speaks against a claim must still do so after this, in ms, before it is acted upon. */
 const OBSERVATION_GAP = 10_000;
@@ -193,15 +194,4 @@ function refusalOf(
     if (rival) return `${text} is kept for claim ${claimKey(rival)}`;
   }
   return undefined;
-}
-
-/** What somebody else has changed meanwhile is judged anew. */
-async function unlessChanged(write: Promise<unknown>): Promise<boolean> {
-  try {
-    await write;
-    return true;
-  } catch (error) {
-    if (isStoreError(error, 'Conflict', 'NotFound')) return false;
-    throw error;
-  }
 }

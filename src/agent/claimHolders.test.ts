@@ -7,12 +7,15 @@ import fc from 'fast-check';
 import { CniError } from '../../cni/protocol/error.ts';
 import { formatIP, type IP } from '../address/ip.ts';
 import { parsePrefix } from '../address/prefix.ts';
+import { systemClock } from '../clock.ts';
 import type { ClaimWish } from '../ipam/claim.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { silentLog } from '../log.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import { MemoryStore } from '../store/memory.rig.ts';
 import { isStoreError, type Store, StoreError } from '../store/store.ts';
+import { ClaimedAddresses } from './claimedAddresses.ts';
+import { ClaimHolders } from './claimHolders.ts';
 import { Claims } from './claims.ts';
 
 const POD = { namespace: 'shop', name: 'db-0', uid: 'u' };
@@ -22,7 +25,9 @@ const WISH: ClaimWish = { policy: 'Never', owner: { kind: 'Pod', name: 'db-0' },
 class TestNode {
   readonly name: string;
   readonly ipam: Ipam;
-  readonly claims: Claims;
+  readonly holders: ClaimHolders;
+  readonly #claims = new Claims(systemClock);
+  readonly #claimed: ClaimedAddresses;
   readonly #store: Store;
   readonly #live = new Set<string>();
   withdrawn: (address: IP) => boolean = () => true;
@@ -32,18 +37,17 @@ class TestNode {
     this.#store = store;
     const options = { cooldown: 0, boot: 'b', now: Date.now, log: silentLog };
     this.ipam = new Ipam({ directory: join(directory, name), ...options });
-    this.claims = new Claims({
-      store,
-      node: name,
-      ipam: this.ipam,
+    const parts = { claims: this.#claims, store, node: name, ipam: this.ipam, log: silentLog };
+    this.#claimed = new ClaimedAddresses({ ...parts, letThrough: async () => new Set<IP>() });
+    this.holders = new ClaimHolders({
+      ...parts,
       rules: () => [],
       reasonNotToBorrow: () => undefined,
       blockOwners: async () => [],
-      letThrough: async () => new Set<IP>(),
       borrowedChanged: () => {},
       isWithdrawn: (address) => this.withdrawn(address),
       tell: () => {},
-      log: silentLog,
+      clock: systemClock,
       patience: 0,
     });
   }
@@ -55,7 +59,7 @@ class TestNode {
       const claim = await readClaim(this.#store);
       const subject = { node: { name: this.name, labels: {} } };
       const terms = { sources: [], addresses: [], wish: WISH, claim, subject };
-      const { addresses } = await this.claims.hold({
+      const { addresses } = await this.holders.hold({
         pod: POD,
         owner,
         terms,
@@ -80,10 +84,12 @@ class TestNode {
   /** What the store's news make it do. */
   async hear(): Promise<void> {
     const { items } = await this.#store.list('IPClaim');
-    this.claims.onClaim({ type: 'replaced', objects: items });
-    await this.claims.reconcile().catch((error: unknown) => {
-      if (!isStoreError(error, 'Unavailable')) throw error;
-    });
+    this.#claims.onClaim({ type: 'replaced', objects: items });
+    for (const part of [this.holders, this.#claimed]) {
+      await part.reconcile().catch((error: unknown) => {
+        if (!isStoreError(error, 'Unavailable')) throw error;
+      });
+    }
   }
 
   /** The addresses of containers that run with them. */
@@ -173,7 +179,7 @@ test('a borrowed address is let go of when it is withdrawn, and not before', () 
     await b.del('two');
     await b.hear();
     assert.equal((await readClaim(store))?.status?.node, 'b');
-    assert.deepEqual(b.claims.leaving().map(formatIP), [address]);
+    assert.deepEqual(b.holders.leaving().map(formatIP), [address]);
     assert.equal(await a.add('early'), undefined);
     b.withdrawn = () => true;
     await b.hear();
