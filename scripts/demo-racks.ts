@@ -5,7 +5,8 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SpeakerStatus } from '../src/bgp/speaker/status.ts';
-import { eventually, Frr } from '../test/interop/rig.ts';
+import { Frr } from '../test/interop/frr.ts';
+import { eventually } from '../test/interop/waiting.ts';
 import { Capture } from '../test/racks/capture.ts';
 import { nextHopsOf, portOf } from '../test/racks/fabric.ts';
 import { CLUSTER_IP, leafAddress, OUTSIDE, RACKS, SPINE_ASN } from '../test/racks/plan.ts';

@@ -3,7 +3,12 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Bird, eventually, Frr, Lab, type Router, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
+import type { Router } from './router.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 // Two nodes announce one address to FRR; FRR tells us of both, and we tell BIRD.
 const lab = new Lab('bgpaddpath');

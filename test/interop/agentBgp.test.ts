@@ -6,7 +6,10 @@ import type { Explanation } from '../../src/bgp/rib/explain.ts';
 import type { SpeakerStatus } from '../../src/bgp/speaker/status.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { AgentNode, ClusterStore } from './agentNode.ts';
-import { eventually, Frr, Lab, type Router } from './rig.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
+import type { Router } from './router.ts';
+import { eventually } from './waiting.ts';
 
 /**
  * Agents under two leaves that are one FRR: nodes a and b on one LAN with it, node c on a link of its own. The leaf

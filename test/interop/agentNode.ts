@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import type { NeighbourStatus, SpeakerStatus } from '../../src/bgp/speaker/status.ts';
 import type { TestNamespace } from '../kernel/namespaces.ts';
-import { type Daemon, eventually, type Router } from './rig.ts';
+import type { Daemon, Router } from './router.ts';
+import { eventually } from './waiting.ts';
 
 const TOMBOLO = fileURLToPath(new URL('../../dist/tombolo', import.meta.url));
 

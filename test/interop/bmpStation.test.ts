@@ -6,8 +6,11 @@ import { encodeBmp } from '../../src/bgp/bmp/encode.ts';
 import { STATISTIC } from '../../src/bgp/bmp/message.ts';
 import { asnOf, decodeOpen } from '../../src/bgp/wire/open.ts';
 import { dissect } from './capture.ts';
-import { eventually, Frr, Lab, Tombolo } from './rig.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
 import { StationHost, StrictStation } from './station.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 /** A router with two FRR peers, and a station that hears of it; whatever the station finds wrong fails the test. */
 const lab = new Lab('bgpbmp');

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, test } from 'node:test';
-import { Bird, eventually, Frr, Lab, type Router, Tombolo, throughout } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
+import type { Router } from './router.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually, throughout } from './waiting.ts';
 
 const lab = new Lab('bgpdyn');
 const us = lab.router('us', 1);

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, describe, test } from 'node:test';
-import { Bird, eventually, Frr, GoBgp, Lab, type Speaker, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Frr } from './frr.ts';
+import { GoBgp } from './goBgp.ts';
+import { Lab } from './lab.ts';
+import type { Speaker } from './speaker.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 const lab = new Lab('bgpup');
 const us = lab.router('us', 1);

@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, afterEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Bird, eventually, Frr, Lab, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 // inside 10.1.0.2 – us 10.1.0.1, 10.99.0.1 – them 10.99.0.2, 10.2.0.1 – outside 10.2.0.2
 const lab = new Lab('bgpforward');

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, describe, test } from 'node:test';
-import { Bird, eventually, Frr, Lab, Tombolo, throughout } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually, throughout } from './waiting.ts';
 
 const lab = new Lab('bgpgr');
 const us = lab.router('us', 1);

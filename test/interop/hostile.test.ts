@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Bird, eventually, Lab, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Lab } from './lab.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 import { message, openMessage, UPDATE, updateMessage, WirePeer } from './wirePeer.ts';
 
 const lab = new Lab('bgphostile');

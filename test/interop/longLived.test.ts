@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { Bird, eventually, Lab, type Router, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Lab } from './lab.ts';
+import type { Router } from './router.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 const lab = new Lab('bgpllgr');
 const us = lab.router('us', 1);

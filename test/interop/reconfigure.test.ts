@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, test } from 'node:test';
-import { Bird, eventually, Lab, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Lab } from './lab.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 const lab = new Lab('bgpreconf');
 const us = lab.router('us', 1);

@@ -1,5 +1,9 @@
 import { after, test } from 'node:test';
-import { eventually, GoBgp, Lab, type Router, Tombolo, throughout } from './rig.ts';
+import { GoBgp } from './goBgp.ts';
+import { Lab } from './lab.ts';
+import type { Router } from './router.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually, throughout } from './waiting.ts';
 
 // Two nodes with virtual networks, and between them our reflector, which knows who wants which.
 const lab = new Lab('bgprtc');

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { Bird, eventually, Lab, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Lab } from './lab.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 import { updateMessage, WirePeer } from './wirePeer.ts';
 
 const lab = new Lab('bgpslow');

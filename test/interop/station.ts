@@ -8,7 +8,7 @@ import type { BmpMessage, RouteMonitoring } from '../../src/bgp/bmp/message.ts';
 import type { BmpView, PeerHeader } from '../../src/bgp/bmp/peerHeader.ts';
 import type { Nlri } from '../../src/bgp/wire/nlri.ts';
 import { decodeUpdate } from '../../src/bgp/wire/update.ts';
-import type { Daemon, Router } from './rig.ts';
+import type { Daemon, Router } from './router.ts';
 
 const PORT = 11019;
 

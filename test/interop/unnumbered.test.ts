@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, test } from 'node:test';
-import { Bird, eventually, Frr, Lab, Tombolo } from './rig.ts';
+import { Bird } from './bird.ts';
+import { Frr } from './frr.ts';
+import { Lab } from './lab.ts';
+import { Tombolo } from './tombolo.ts';
+import { eventually } from './waiting.ts';
 
 // Two links with nothing but link-local addresses, and the same one at the far end of both.
 const lab = new Lab('bgpunnum');

@@ -5,7 +5,7 @@ import { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIP } from '../../src/address/ip.ts';
 import { openDialSocket } from '../../src/bgp/session/socket.ts';
-import type { Router } from './rig.ts';
+import type { Router } from './router.ts';
 
 const MARKER = Buffer.alloc(16, 0xff);
 

@@ -1,4 +1,6 @@
-import type { Lab, Router, Speaker } from '../interop/rig.ts';
+import type { Lab } from '../interop/lab.ts';
+import type { Router } from '../interop/router.ts';
+import type { Speaker } from '../interop/speaker.ts';
 import type { TestNamespace } from '../kernel/namespaces.ts';
 import { leafAddress, nodeAddress, OUTSIDE, RACKS, type RackPlan } from './plan.ts';
 import { type LeafWishes, type Make, startLeaf, startSpine } from './routers.ts';

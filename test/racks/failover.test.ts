@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually, Frr } from '../interop/rig.ts';
+import { Frr } from '../interop/frr.ts';
+import { eventually } from '../interop/waiting.ts';
 import { portOf } from './fabric.ts';
 import { echo, Stream } from './stream.ts';
 import { type Pod, World } from './world.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { eventually, Frr } from '../interop/rig.ts';
+import { Frr } from '../interop/frr.ts';
+import { eventually } from '../interop/waiting.ts';
 import { nextHopsOf } from './fabric.ts';
 import { leafAddress, OUTSIDE, PODS } from './plan.ts';
 import { NODES, World } from './world.ts';

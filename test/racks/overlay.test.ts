@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { eventually } from '../interop/rig.ts';
+import { eventually } from '../interop/waiting.ts';
 import { Capture } from './capture.ts';
 import { nextHopsOf } from './fabric.ts';
 import { type Pod, World } from './world.ts';

@@ -2,7 +2,11 @@
  * How leaves and spine are configured: everything about the nodes is one range of addresses, so a node that comes or goes
  * changes nothing here. docs/leaf.md explains the lines to network engineers.
  */
-import { Bird, Frr, type Router, type Speaker, Tombolo } from '../interop/rig.ts';
+import { Bird } from '../interop/bird.ts';
+import { Frr } from '../interop/frr.ts';
+import type { Router } from '../interop/router.ts';
+import type { Speaker } from '../interop/speaker.ts';
+import { Tombolo } from '../interop/tombolo.ts';
 import { leafAddress, OUTSIDE, RACKS, type RackPlan, SPINE_ASN } from './plan.ts';
 
 /** Whose daemon plays the switches. */

@@ -1,5 +1,5 @@
 import { after, before, test } from 'node:test';
-import { eventually } from '../interop/rig.ts';
+import { eventually } from '../interop/waiting.ts';
 import { nextHopsOf } from './fabric.ts';
 import { RACKS, VIPS } from './plan.ts';
 import { type Pod, World } from './world.ts';

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
-import { eventually, Lab, Tombolo } from '../interop/rig.ts';
+import { Lab } from '../interop/lab.ts';
+import { Tombolo } from '../interop/tombolo.ts';
+import { eventually } from '../interop/waiting.ts';
 import { TestNamespaces } from '../kernel/namespaces.ts';
 import { buildFabric, type Fabric, type Leaf, nextHopsOf, plugIn } from './fabric.ts';
 import { leafAddress, OUTSIDE, PODS, RACKS } from './plan.ts';
