@@ -31,7 +31,7 @@ export function followBgpInputs(
   { nodeName, netlink, store, log }: BgpInputParts,
   changed: () => void,
 ): BgpInputs {
-  const objects = followBgpObjects(store, changed);
+  const objects = followBgpObjects(store, nodeName, changed);
   const secrets = new BgpSecrets(store.store, changed, log);
   const feed = new ServiceFeed();
   const announcements = new ServiceAnnouncements(feed, nodeName);

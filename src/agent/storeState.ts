@@ -2,17 +2,18 @@ import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type Change, follow } from '../store/follow.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
-import type { Store } from '../store/store.ts';
+import { formatFields, narrowed } from '../store/selection.ts';
+import type { Selection, Store } from '../store/store.ts';
 
 /** Follows several kinds of one store, and knows how that goes. */
 export class StoreState {
   readonly store: Store;
   readonly #log: Log;
   readonly #stop = new AbortController();
-  readonly #awaited = new Set<Kind>();
-  readonly #interrupted = new Map<Kind, string>();
+  readonly #awaited = new Set<string>();
+  readonly #interrupted = new Map<string, string>();
   readonly #followers: Promise<void>[] = [];
-  readonly #handlers = new Map<Kind, ((change: Change<never>) => void)[]>();
+  readonly #handlers = new Map<string, ((change: Change<never>) => void)[]>();
 
   constructor(store: Store, log: Log) {
     this.store = store;
@@ -30,10 +31,16 @@ export class StoreState {
   }
 
   /**
-   * Whoever asks for the same kind before it was listed shares one watch. What `handle` throws is logged: one
+   * Whoever asks for the same before it was listed shares one watch. What `handle` throws is logged: one
    * object must not end the following of the others.
    */
-  follow<K extends Kind>(kind: K, handle: (change: Change<ObjectOf<K>>) => void): void {
+  follow<K extends Kind>(
+    kind: K,
+    handle: (change: Change<ObjectOf<K>>) => void,
+    selection: Selection = {},
+  ): void {
+    const { namespace = '', fields = {} } = selection;
+    const what = `${kind} ${namespace} ${formatFields(fields)}`.trim();
     const attentive = (change: Change<ObjectOf<K>>) => {
       try {
         handle(change);
@@ -41,19 +48,19 @@ export class StoreState {
         this.#log.error('a change cannot be handled', { kind, error });
       }
     };
-    const others = this.#handlers.get(kind);
-    if (others && this.#awaited.has(kind)) {
+    const others = this.#handlers.get(what);
+    if (others && this.#awaited.has(what)) {
       others.push(attentive);
       return;
     }
     const handlers = [attentive];
-    this.#handlers.set(kind, handlers);
-    this.#awaited.add(kind);
+    this.#handlers.set(what, handlers);
+    this.#awaited.add(what);
     const everybody = (change: Change<ObjectOf<K>>) => {
-      this.#notice(kind, change);
+      this.#notice(what, change);
       for (const one of handlers) one(change);
     };
-    this.#followers.push(follow(this.store, kind, everybody, this.#stop.signal));
+    this.#followers.push(follow(narrowed(this.store, selection), kind, everybody, this.#stop.signal));
   }
 
   async stop(): Promise<void> {
@@ -62,7 +69,7 @@ export class StoreState {
     await this.store.close();
   }
 
-  #notice(kind: Kind, change: Change<unknown>): void {
+  #notice(kind: string, change: Change<unknown>): void {
     if (change.type === 'interrupted') {
       const reason = messageOf(change.error);
       if (this.#interrupted.get(kind) !== reason) {

@@ -51,6 +51,14 @@ test('objects go from files into the store and out of it again', () => {
     );
     const json = JSON.parse(tombolo(['get', 'bgppeers', store, '-o', 'json']).stdout);
     assert.equal(json.items[0].spec.asNumber, 64513);
+    const selected = (fields: string) =>
+      tombolo(['get', 'svc', store, '-o', 'json', '--field-selector', fields]);
+    assert.equal(JSON.parse(selected('metadata.name=web').stdout).items.length, 1);
+    assert.equal(JSON.parse(selected('metadata.name=api').stdout).items.length, 0);
+    assert.match(
+      selected('spec.clusterIP=10.96.0.10').stderr,
+      /^tombolo: Cannot select Service: expected a field of metadata\.name, metadata\.namespace \(value spec\.clusterIP\)\n$/,
+    );
     const yaml = parse(tombolo(['get', 'service', 'web', '-n', 'shop', store, '-o', 'yaml']).stdout);
     assert.equal(yaml.spec.clusterIP, '10.96.0.10');
 
@@ -84,6 +92,7 @@ test('misuse is exit code 2, failure 1, and both are one line', () => {
     [['frobnicate'], 2, /unknown command 'frobnicate'/],
     [['get'], 2, /missing required argument 'kind'/],
     [['get', 'frob'], 2, /Cannot find kind "frob": expected one of nodes/],
+    [['get', 'svc', '--field-selector', 'a!=b'], 2, /expected FIELD=VALUE.* \(value "a!=b"\)/],
     [['get', 'svc', '-o', 'xml'], 2, /argument 'xml' is invalid/],
     [['delete', 'svc'], 2, /at least one name/],
     [['get', 'svc', '--store', 'etcd:x'], 1, /expected directory:PATH/],

@@ -1,12 +1,15 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { stringify } from 'yaml';
+import { messageOf } from '../errors.ts';
 import { definitionOf, type Kind, type ObjectOf } from '../store/kinds/registry.ts';
+import { parseFields } from '../store/selection.ts';
 import { kindOrThrow } from './kindArgument.ts';
 import { inStore, type OutputFormat, type StoreOptions, withOutput, withStore } from './options.ts';
 import { age, print, printJson, table } from './print.ts';
 
 interface Options extends StoreOptions {
   namespace?: string;
+  fieldSelector?: Readonly<Record<string, string>>;
   output: OutputFormat;
 }
 
@@ -17,6 +20,11 @@ export function getCommand(): Command {
     .argument('<kind>', 'a kind by any of its names: service, services, svc')
     .argument('[name]', 'one object alone')
     .option('-n, --namespace <name>', 'of this namespace only (default: all; with a name: default)')
+    .option(
+      '--field-selector <list>',
+      'of these only: FIELD=VALUE[,FIELD=VALUE…], as kubectl',
+      fieldsArgument,
+    )
     .action(async (kindName: string, name: string | undefined, options: Options) => {
       const kind = kindOrThrow(kindName);
       const { namespaced } = definitionOf(kind);
@@ -27,15 +35,24 @@ export function getCommand(): Command {
           show(kind, [object], object, options.output);
           return;
         }
-        const { items, resourceVersion } = await store.list(
-          kind,
-          options.namespace === undefined ? {} : { namespace: options.namespace },
-        );
+        const { namespace, fieldSelector: fields } = options;
+        const { items, resourceVersion } = await store.list(kind, {
+          ...(namespace !== undefined && { namespace }),
+          ...(fields !== undefined && { fields }),
+        });
         const list = { apiVersion: 'v1', kind: 'List', metadata: { resourceVersion }, items };
         if (items.length > 0 || options.output !== 'table') show(kind, items, list, options.output);
         else process.stderr.write(`There is no ${kind}\n`);
       });
     });
+}
+
+function fieldsArgument(text: string): Readonly<Record<string, string>> {
+  try {
+    return parseFields(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
 }
 
 function show(kind: Kind, objects: readonly ObjectOf<Kind>[], whole: unknown, output: OutputFormat): void {

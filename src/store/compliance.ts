@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Change, follow } from './follow.ts';
 import type { ObjectOf } from './kinds/registry.ts';
-import { isStoreError, type Store, type StoreReason } from './store.ts';
+import { narrowed } from './selection.ts';
+import { isStoreError, type Selection, type Store, type StoreReason } from './store.ts';
 
 /** Two clients of one empty store, as two processes would have, and what tidies up after them. */
 export interface Rig {
@@ -42,6 +43,42 @@ export function storeCompliance(name: string, open: () => Promise<Rig>): void {
       items.map(({ metadata }) => metadata.name),
       ['b'],
     );
+  });
+
+  complies('a list is of the objects whose fields are as asked for', async ({ store, other }) => {
+    for (const [name, node] of [
+      ['a', 'node-1'],
+      ['b', 'node-2'],
+      ['c', undefined],
+      ['d', 'node-1'],
+      ['e', 'node-1'],
+      ['f', 'node-1'],
+    ] as const) {
+      await store.create(pod(name, node));
+    }
+    await store.create(pod('g', 'node-1', 'green'));
+    const listed = async (selection: Selection) => {
+      const { items } = await other.list('Pod', selection);
+      return items.map(({ metadata }) => metadata.name).join(' ');
+    };
+    assert.equal(await listed({ fields: { 'spec.nodeName': 'node-1' } }), 'a d e f g');
+    assert.equal(await listed({ namespace: 'default', fields: { 'spec.nodeName': 'node-1' } }), 'a d e f');
+    assert.equal(await listed({ fields: { 'spec.nodeName': '' } }), 'c');
+    assert.equal(await listed({ fields: { 'metadata.name': 'b' } }), 'b');
+    assert.equal(await listed({ fields: { 'metadata.name': 'b', 'spec.nodeName': 'node-1' } }), '');
+  });
+
+  complies('a field that the kind cannot be selected by is refused, with those that it can', async (rig) => {
+    const { store } = rig;
+    const fields = { 'spec.hostname': 'a' };
+    await assert.rejects(
+      store.list('Pod', { fields }),
+      /Cannot select Pod: .*spec\.nodeName.*spec\.hostname/,
+    );
+    await refused('Invalid', store.list('Pod', { fields }));
+    await assert.rejects(async () => {
+      for await (const _ of store.watch('Pod', '1', AbortSignal.timeout(5_000), { fields })) return;
+    }, /Cannot select Pod/);
   });
 
   complies('a name is taken once', async ({ store, other }) => {
@@ -160,6 +197,65 @@ export function storeCompliance(name: string, open: () => Promise<Rig>): void {
     },
   );
 
+  complies('a watch of a selection tells who enters and who leaves it, and of nobody else', async (rig) => {
+    const { store, other } = rig;
+    await store.create(pod('moving', undefined));
+    const selection = { fields: { 'spec.nodeName': 'node-1' } };
+    const { items, resourceVersion } = await other.list('Pod', selection);
+    assert.deepEqual(items, []);
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const watching = (async () => {
+      for await (const event of other.watch('Pod', resourceVersion, within(stop), selection)) {
+        if (event.type === 'bookmark' || event.type === 'expired') continue;
+        const { metadata, spec, status } = event.object;
+        seen.push([event.type, metadata.name, spec?.nodeName, status?.phase].join(' ').trim());
+      }
+    })();
+    const key = { namespace: 'default', name: 'moving' };
+    const step = async (nodeName: string, expected: number) => {
+      const before = await store.get('Pod', key);
+      await store.update({ ...before, spec: { ...before.spec, nodeName } });
+      await store.create(pod(`other-${nodeName}-${expected}`, 'node-3'));
+      // A client that looks only now and then would see two steps as one.
+      await eventually(() => assert.equal(seen.length, expected));
+    };
+    await step('node-1', 1);
+    await store.updateStatus({ ...(await store.get('Pod', key)), status: { phase: 'Running' } });
+    await eventually(() => assert.equal(seen.length, 2));
+    await step('node-2', 3);
+    await step('node-1', 4);
+    await store.delete('Pod', key);
+    await eventually(() => assert.equal(seen.length, 5));
+    stop.abort();
+    await watching;
+    assert.deepEqual(
+      seen.map((line) => line.split(' ').slice(0, 2).join(' ')),
+      ['added moving', 'modified moving', 'deleted moving', 'added moving', 'deleted moving'],
+    );
+    assert.equal(seen[1], 'modified moving node-1 Running');
+  });
+
+  complies('a follower of a selection knows the selected objects, and no others', async (rig) => {
+    const { store, other } = rig;
+    await store.create(pod('mine', 'node-1'));
+    const known = new Set<string>();
+    const stop = new AbortController();
+    const own = narrowed(other, { fields: { 'spec.nodeName': 'node-1' } });
+    const take = (change: Change<ObjectOf<'Pod'>>) => {
+      if (change.type === 'interrupted') throw change.error;
+      if (change.type === 'replaced') for (const { metadata } of change.objects) known.add(metadata.name);
+      else if (change.type === 'applied') known.add(change.object.metadata.name);
+      else known.delete(change.object.metadata.name);
+    };
+    const done = follow(own, 'Pod', take, stop.signal);
+    await store.create(pod('theirs', 'node-2'));
+    await store.create(pod('mine-too', 'node-1'));
+    await eventually(() => assert.deepEqual([...known].sort(), ['mine', 'mine-too']));
+    stop.abort();
+    await done;
+  });
+
   complies('a watch from a version nobody knows has expired', async ({ store }) => {
     await store.create(service('web'));
     const stop = new AbortController();
@@ -197,6 +293,11 @@ export function service(name: string, namespace = 'default', port = 80): ObjectO
     metadata: { name, namespace },
     spec: { type: 'ClusterIP', clusterIP: '10.96.0.10', ports: [{ name: 'main', port }] },
   };
+}
+
+function pod(name: string, nodeName: string | undefined, namespace = 'default'): ObjectOf<'Pod'> {
+  const spec = nodeName === undefined ? {} : { nodeName };
+  return { apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace }, spec };
 }
 
 function nodeNetwork(name: string): ObjectOf<'NodeNetwork'> {

@@ -20,7 +20,7 @@ const LAST_RETRY_MS = 30_000;
  * @param pause Waits some milliseconds; ends early when the signal aborts.
  */
 export async function follow<K extends Kind>(
-  store: Store,
+  store: Pick<Store, 'list' | 'watch'>,
   kind: K,
   handle: (change: Change<ObjectOf<K>>) => void,
   signal: AbortSignal,
@@ -46,7 +46,7 @@ export async function follow<K extends Kind>(
 
 /** Returns when only a new list can help. */
 async function watchOn<K extends Kind>(
-  store: Store,
+  store: Pick<Store, 'list' | 'watch'>,
   kind: K,
   from: string,
   handle: (change: Change<ObjectOf<K>>) => void,

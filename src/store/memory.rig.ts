@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { EventLog } from './directory/eventLog.ts';
 import { describe, type Kind, type ObjectOf, parseObject } from './kinds/registry.ts';
+import { selector } from './selection.ts';
 import {
   type Key,
   keyOf,
   keyText,
   type ObjectList,
   type Preconditions,
+  type Selection,
   type Store,
   StoreError,
   type StoreReason,
@@ -18,16 +20,17 @@ export class MemoryStore implements Store {
   readonly #kinds = new Map<Kind, Shelf>();
   #version = 0;
 
-  async list<K extends Kind>(kind: K, { namespace }: { namespace?: string } = {}) {
+  async list<K extends Kind>(kind: K, selection: Selection = {}) {
     const { objects, log } = this.#shelf(kind);
     const items = [...objects.values()]
-      .filter(({ metadata }) => namespace === undefined || metadata.namespace === namespace)
+      .filter(selector(kind, selection))
       .sort((a, b) => (keyText(keyOf(a)) < keyText(keyOf(b)) ? -1 : 1)) as ObjectOf<K>[];
     return { items, resourceVersion: log.version } satisfies ObjectList<ObjectOf<K>>;
   }
 
-  watch<K extends Kind>(kind: K, resourceVersion: string, signal: AbortSignal) {
-    return (this.#shelf(kind).log as unknown as EventLog<ObjectOf<K>>).after(resourceVersion, signal);
+  watch<K extends Kind>(kind: K, resourceVersion: string, signal: AbortSignal, selection: Selection = {}) {
+    const log = this.#shelf(kind).log as unknown as EventLog<ObjectOf<K>>;
+    return log.after(resourceVersion, signal, selector(kind, selection));
   }
 
   async get<K extends Kind>(kind: K, key: Key): Promise<ObjectOf<K>> {
@@ -38,18 +41,18 @@ export class MemoryStore implements Store {
     const { objects } = this.#shelf(object.kind as Kind);
     if (objects.has(keyText(keyOf(object)))) refuse('AlreadyExists', `create ${describe(object)}`);
     const given = { uid: randomUUID(), creationTimestamp: new Date(0).toISOString() };
-    return this.#put({ ...object, metadata: { ...object.metadata, ...given } }, 'added');
+    return this.#put({ ...object, metadata: { ...object.metadata, ...given } });
   }
 
   async update<T extends ObjectOf<Kind>>(object: T): Promise<T> {
     const { uid, creationTimestamp } = this.#expect(object).metadata;
     const given = { ...(uid && { uid }), ...(creationTimestamp && { creationTimestamp }) };
-    return this.#put({ ...object, metadata: { ...object.metadata, ...given } }, 'modified');
+    return this.#put({ ...object, metadata: { ...object.metadata, ...given } });
   }
 
   async updateStatus<T extends ObjectOf<Kind>>(object: T): Promise<T> {
     const { status } = object as { status?: unknown };
-    return this.#put({ ...(this.#expect(object) as T), status }, 'modified');
+    return this.#put({ ...(this.#expect(object) as T), status });
   }
 
   async delete(kind: Kind, key: Key, { uid, resourceVersion }: Preconditions = {}): Promise<void> {
@@ -79,7 +82,7 @@ export class MemoryStore implements Store {
     return stored;
   }
 
-  #put<T extends ObjectOf<Kind>>(object: T, type: 'added' | 'modified'): T {
+  #put<T extends ObjectOf<Kind>>(object: T): T {
     const next = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
     try {
       parseObject(next);
@@ -87,8 +90,9 @@ export class MemoryStore implements Store {
       throw new StoreError('Invalid', String(error), { cause: error });
     }
     const { objects, log } = this.#shelf(object.kind as Kind);
+    const before = objects.get(keyText(keyOf(next)));
     objects.set(keyText(keyOf(next)), next);
-    log.append({ type, object: next });
+    log.append(before ? { type: 'modified', before, object: next } : { type: 'added', object: next });
     return next;
   }
 

@@ -9,17 +9,20 @@ export interface Store {
   /** What the store is, for messages: `directory:/etc/tombolo`. */
   readonly location: string;
 
-  list<K extends Kind>(kind: K, options?: { namespace?: string }): Promise<ObjectList<ObjectOf<K>>>;
+  /** @throws {StoreError} `Invalid` if the kind cannot be selected so. */
+  list<K extends Kind>(kind: K, selection?: Selection): Promise<ObjectList<ObjectOf<K>>>;
 
   /**
    * What happens to the objects of a kind after the list that `resourceVersion` came with. Ends when
    * `signal` says so, or where the connection does: start again from the last version seen. After `expired`
-   * nothing follows: list again.
+   * nothing follows: list again. An object that is no longer of the selection, having been changed, is told as
+   * deleted, and one that has become so as added.
    */
   watch<K extends Kind>(
     kind: K,
     resourceVersion: string,
     signal: AbortSignal,
+    selection?: Selection,
   ): AsyncIterable<WatchEvent<ObjectOf<K>>>;
 
   /** @throws {StoreError} `NotFound`; `Invalid` if what is stored is no object of this kind. */
@@ -50,6 +53,13 @@ export interface Store {
   problems(kind?: Kind): readonly string[];
 
   close(): Promise<void>;
+}
+
+/** Which objects of a kind are meant; all of them, where nothing is said. */
+export interface Selection {
+  readonly namespace?: string;
+  /** Values of fields, as field selectors of the Kubernetes API: `{ 'spec.nodeName': 'node-1' }`. */
+  readonly fields?: Readonly<Record<string, string>>;
 }
 
 export interface Key {

@@ -13,12 +13,14 @@ import {
   type ObjectOf,
   parseObject,
 } from '../kinds/registry.ts';
+import { selector } from '../selection.ts';
 import {
   type Key,
   keyOf,
   keyText,
   type ObjectList,
   type Preconditions,
+  type Selection,
   type Store,
   StoreError,
   type WatchEvent,
@@ -67,13 +69,14 @@ class DirectoryStore implements Store {
     this.location = `directory:${root}`;
   }
 
-  async list<K extends Kind>(kind: K, { namespace }: { namespace?: string } = {}) {
+  async list<K extends Kind>(kind: K, selection: Selection = {}) {
+    const selected = selector(kind, selection);
     const directory = this.#directory(kind);
     await this.#scan(directory);
     this.#reportStrangers();
     const items = directory
       .objects()
-      .filter(({ metadata }) => namespace === undefined || metadata.namespace === namespace)
+      .filter(selected)
       .sort((a, b) => (keyText(keyOf(a)) < keyText(keyOf(b)) ? -1 : 1));
     return { items, resourceVersion: directory.log.version } satisfies ObjectList<ObjectOf<K>>;
   }
@@ -82,13 +85,15 @@ class DirectoryStore implements Store {
     kind: K,
     resourceVersion: string,
     signal: AbortSignal,
+    selection: Selection = {},
   ): AsyncGenerator<WatchEvent<ObjectOf<K>>> {
+    const selected = selector(kind, selection);
     const directory = this.#directory(kind);
     if (!this.#watching.has(kind)) {
       const failed = (error: unknown) => this.#report(messageOf(because(`watch ${directory.path}`, error)));
       this.#watching.set(kind, watchFiles(this.#root, directory, failed));
     }
-    yield* directory.log.after(resourceVersion, signal);
+    yield* directory.log.after(resourceVersion, signal, selected);
   }
 
   async get<K extends Kind>(kind: K, key: Key): Promise<ObjectOf<K>> {

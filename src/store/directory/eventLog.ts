@@ -4,7 +4,9 @@ import type { WatchEvent } from '../store.ts';
 /** As many changes as a watcher may be behind before it must list again. */
 const LENGTH = 8192;
 
-type Happened<T> = { type: 'added' | 'modified' | 'deleted'; object: T };
+type Happened<T> =
+  | { readonly type: 'added' | 'deleted'; readonly object: T }
+  | { readonly type: 'modified'; readonly before: T; readonly object: T };
 
 /**
  * The latest changes to the objects of a kind, in order. A version is `<log>.<number>`: it means nothing in
@@ -30,7 +32,11 @@ export class EventLog<T> {
     this.#wake();
   }
 
-  async *after(version: string, signal: AbortSignal): AsyncGenerator<WatchEvent<T>> {
+  async *after(
+    version: string,
+    signal: AbortSignal,
+    selected: (object: T) => boolean = () => true,
+  ): AsyncGenerator<WatchEvent<T>> {
     const [id, number] = version.split('.');
     if (id !== this.#id) {
       yield { type: 'expired', reason: `version ${version} is of another process` };
@@ -44,9 +50,14 @@ export class EventLog<T> {
           yield { type: 'expired', reason: `only changes from ${this.#id}.${this.#first} on are known` };
           return;
         }
-        const event = this.#events[next - this.#first];
-        if (event) yield { ...event, resourceVersion: `${this.#id}.${next++}` };
-        else await new Promise<void>((resolve) => this.#waiting.add(resolve));
+        const happened = this.#events[next - this.#first];
+        if (!happened) {
+          await new Promise<void>((resolve) => this.#waiting.add(resolve));
+          continue;
+        }
+        const event = seenThrough(selected, happened);
+        if (event) yield { ...event, resourceVersion: `${this.#id}.${next}` };
+        next++;
       }
     } finally {
       signal.removeEventListener('abort', wake);
@@ -58,4 +69,16 @@ export class EventLog<T> {
     this.#waiting.clear();
     for (const resolve of waiting) resolve();
   }
+}
+
+/** What has happened to somebody who sees the selected objects alone; nothing, if it was to none of them. */
+function seenThrough<T>(
+  selected: (object: T) => boolean,
+  happened: Happened<T>,
+): { type: 'added' | 'modified' | 'deleted'; object: T } | undefined {
+  const { type, object } = happened;
+  if (type !== 'modified') return selected(object) ? { type, object } : undefined;
+  const [before, now] = [selected(happened.before), selected(object)];
+  if (now) return { type: before ? 'modified' : 'added', object };
+  return before ? { type: 'deleted', object: happened.before } : undefined;
 }

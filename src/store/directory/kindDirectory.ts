@@ -106,7 +106,7 @@ export class KindDirectory<K extends Kind> {
       this.#entries.set(path, { stamp, object });
       if (before?.object === undefined) this.log.append({ type: 'added', object });
       else if (before.object.metadata.resourceVersion !== object.metadata.resourceVersion) {
-        this.log.append({ type: 'modified', object });
+        this.log.append({ type: 'modified', before: before.object, object });
       }
     } catch (error) {
       if (hasCode(error, 'ENOENT', 'ENOTDIR')) this.#forget(path);

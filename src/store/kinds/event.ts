@@ -25,6 +25,14 @@ export const event = defineKind({
   plural: 'events',
   shortNames: ['ev'],
   namespaced: true,
+  selectable: [
+    'involvedObject.kind',
+    'involvedObject.namespace',
+    'involvedObject.name',
+    'involvedObject.uid',
+    'reason',
+    'type',
+  ],
   body,
   columns: [
     ['LAST-SEEN', ({ lastTimestamp }) => lastTimestamp],

@@ -103,6 +103,8 @@ export interface KindDefinition<Name extends string, Body> {
   readonly plural: string;
   readonly shortNames?: readonly string[];
   readonly namespaced: boolean;
+  /** Fields that the Kubernetes API selects objects by, beside name and namespace. */
+  readonly selectable?: readonly string[];
   /** Everything but `apiVersion`, `kind` and `metadata`. */
   readonly body: Schema<Body>;
   /** What no single field can say. Called only for objects that fit {@link body}. */

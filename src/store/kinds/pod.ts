@@ -45,6 +45,7 @@ export const pod = defineKind({
   plural: 'pods',
   shortNames: ['po'],
   namespaced: true,
+  selectable: ['spec.nodeName', 'status.phase'],
   body,
   columns: [
     ['STATUS', ({ status }) => status?.phase],

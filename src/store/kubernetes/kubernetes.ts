@@ -1,6 +1,7 @@
 import { messageOf } from '../../errors.ts';
 import { definitionOf, type Kind, type ObjectOf, parseObject } from '../kinds/registry.ts';
 import { isRecord } from '../schema.ts';
+import { formatFields, selector } from '../selection.ts';
 import {
   isStoreError,
   type Key,
@@ -8,6 +9,7 @@ import {
   keyText,
   type ObjectList,
   type Preconditions,
+  type Selection,
   type Store,
   StoreError,
   type WatchEvent,
@@ -42,11 +44,11 @@ class KubernetesStore implements Store {
     this.location = `kubernetes:${server.origin}`;
   }
 
-  async list<K extends Kind>(kind: K, { namespace }: { namespace?: string } = {}) {
+  async list<K extends Kind>(kind: K, selection: Selection = {}) {
     const items: ObjectOf<K>[] = [];
-    const path = collectionPath(kind, namespace);
+    const { path, query: narrow } = collection(kind, selection);
     for (let next = ''; ; ) {
-      const query = { limit: String(PAGE), ...(next !== '' && { continue: next }) };
+      const query = { ...narrow, limit: String(PAGE), ...(next !== '' && { continue: next }) };
       const page = asList(await this.#client.ask({ method: 'GET', path, query }));
       items.push(...page.items.flatMap((item) => this.#accepted(kind, item) ?? []));
       if (page.next === '') {
@@ -60,14 +62,17 @@ class KubernetesStore implements Store {
     kind: K,
     resourceVersion: string,
     signal: AbortSignal,
+    selection: Selection = {},
   ): AsyncGenerator<WatchEvent<ObjectOf<K>>> {
+    const { path, query: narrow } = collection(kind, selection);
     const query = {
+      ...narrow,
       watch: 'true',
       resourceVersion,
       allowWatchBookmarks: 'true',
       timeoutSeconds: String(WATCH_SECONDS),
     };
-    const stream = this.#client.stream({ method: 'GET', path: collectionPath(kind), query }, signal);
+    const stream = this.#client.stream({ method: 'GET', path, query }, signal);
     try {
       for await (const line of stream) {
         if (signal.aborted) return;
@@ -162,6 +167,14 @@ class KubernetesStore implements Store {
       return undefined;
     }
   }
+}
+
+/** @throws {StoreError} `Invalid` if the kind cannot be selected so. */
+function collection(kind: Kind, selection: Selection): { path: string; query: Record<string, string> } {
+  selector(kind, selection);
+  const { namespace, fields = {} } = selection;
+  const fieldSelector = formatFields(fields);
+  return { path: collectionPath(kind, namespace), query: fieldSelector === '' ? {} : { fieldSelector } };
 }
 
 function collectionPath(kind: Kind, namespace?: string): string {

@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
+import { messageOf } from '../../errors.ts';
 import { definitionOf, KIND_NAMES, type Kind } from '../kinds/registry.ts';
 import { isRecord } from '../schema.ts';
+import { parseFields, selector } from '../selection.ts';
 
 interface Stored {
   apiVersion: string;
@@ -18,6 +20,7 @@ interface Happened {
   kind: Kind;
   type: 'ADDED' | 'MODIFIED' | 'DELETED';
   object: Stored;
+  before: Stored | undefined;
 }
 
 /** A fault to be met by the next request that `matches`. */
@@ -112,9 +115,11 @@ export class StrictApiServer {
     return this.#delete(key, stored, body);
   }
 
-  #list({ kind, namespace }: Place, query: URLSearchParams): unknown {
+  #list(place: Place, query: URLSearchParams): unknown {
+    const { kind } = place;
+    const selected = selectedBy(place, query);
     const all = [...this.#objects]
-      .filter(([key]) => key.startsWith(`${kind} ${namespace === undefined ? '' : `${namespace}/`}`))
+      .filter(([key, object]) => key.startsWith(`${kind} `) && selected(object))
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([, { apiVersion: _, kind: __, ...item }]) => item);
     const start = Number(query.get('continue') ?? 0);
@@ -177,15 +182,17 @@ export class StrictApiServer {
   #happen(type: Happened['type'], key: string, object: Stored): Stored {
     const resourceVersion = String(++this.#revision);
     const next: Stored = { ...object, metadata: { ...object.metadata, resourceVersion } };
+    const before = this.#objects.get(key);
     if (type === 'DELETED') this.#objects.delete(key);
     else this.#objects.set(key, next);
-    this.#history.push({ revision: this.#revision, kind: next.kind as Kind, type, object: next });
+    this.#history.push({ revision: this.#revision, kind: next.kind as Kind, type, object: next, before });
     for (const wake of [...this.#watches]) wake();
     return next;
   }
 
   #watch(place: Place, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): void {
     let from = Number(query.get('resourceVersion'));
+    const selected = selectedBy(place, query);
     response.writeHead(200, { 'content-type': 'application/json' });
     const send = (type: string, object: unknown) => response.write(`${JSON.stringify({ type, object })}\n`);
     const end = () => {
@@ -202,8 +209,10 @@ export class StrictApiServer {
         });
         return end();
       }
-      for (const { revision, kind, type, object } of this.#history) {
-        if (revision > from && kind === place.kind) send(type, object);
+      for (const happened of this.#history) {
+        if (happened.revision <= from || happened.kind !== place.kind) continue;
+        const type = typeSeen(happened, selected);
+        if (type !== undefined) send(type, happened.object);
       }
       from = this.#revision;
       if (query.get('allowWatchBookmarks') === 'true') {
@@ -230,6 +239,30 @@ class Refused extends Error {
     this.code = code;
     this.reason = reason;
   }
+}
+
+/** A real server refuses what it has no index for, and so does this one. */
+function selectedBy({ kind, namespace }: Place, query: URLSearchParams): (object: Stored) => boolean {
+  const fields = query.get('fieldSelector');
+  try {
+    return selector(kind, {
+      ...(namespace !== undefined && { namespace }),
+      ...(fields !== null && { fields: parseFields(fields) }),
+    });
+  } catch (error) {
+    throw new Refused(400, 'BadRequest', messageOf(error));
+  }
+}
+
+/** What leaves the selection is deleted to who watches it, and what enters it added. */
+function typeSeen(
+  { type, object, before }: Happened,
+  selected: (object: Stored) => boolean,
+): Happened['type'] | undefined {
+  if (type !== 'MODIFIED') return selected(object) ? type : undefined;
+  const was = before !== undefined && selected(before);
+  if (selected(object)) return was ? 'MODIFIED' : 'ADDED';
+  return was ? 'DELETED' : undefined;
 }
 
 interface Place {
