@@ -8,6 +8,7 @@
 #include "masquerade.h"
 #include "node_services.h"
 #include "packet.h"
+#include "refuse_outside.h"
 #include "subprogram.h"
 #include "this_node.h"
 #include "tunnel.h"
@@ -31,6 +32,8 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *packet)
 {
 	const struct node *node = this_node();
 	int came = from_outside(skb, packet);
+	if (is_refused(came))
+		return refuse_outside(skb, packet, REFUSED(0) - came);
 	if (came != CONTINUE && came != TRANSLATED)
 		return came;
 	if (came == CONTINUE)

@@ -168,9 +168,17 @@ static __always_inline int rewrite_quoted_side(struct __sk_buff *skb, const stru
 	return 0;
 }
 
+/* Whether an error's own source changes as that of the answers does: if it is from whoever would have answered, and if they
+ * are hidden behind the node, as clients are from backends elsewhere. A router's own packet would not get past that router
+ * once more, on its way there. */
+static __always_inline bool changes_source(const struct packet *outer, const struct nat_key *answer, const struct nat *nat)
+{
+	return address_equal(&outer->source, &answer->source) ||
+	       (!(nat->flags & NAT_REPLY) && !address_equal(&answer->source, &nat->source));
+}
+
 /* An ICMP error goes the way of the answers to the packet it quotes, so their translation is the one that it needs. From a
- * router it keeps its source; from the one who would have answered, it comes from where the answers come from. CONTINUE:
- * it is about no packet of ours. */
+ * router it may keep its source. CONTINUE: it is about no packet of ours. */
 SUBPROGRAM int translate_error(struct __sk_buff *skb, struct packet *outer)
 {
 	struct packet quoted = {};
@@ -186,13 +194,13 @@ SUBPROGRAM int translate_error(struct __sk_buff *skb, struct packet *outer)
 	struct nat *nat = find_nat(&key);
 	if (!nat)
 		return CONTINUE;
-	bool from_end = address_equal(&outer->source, &quoted.destination);
+	bool changes = changes_source(outer, &key, nat);
 	if (rewrite_quoted_side(skb, outer, &quoted, SOURCE, nat) ||
 	    rewrite_quoted_side(skb, outer, &quoted, DESTINATION, nat) ||
-	    (from_end && rewrite_outer(skb, outer, SOURCE, &nat->source)) ||
+	    (changes && rewrite_outer(skb, outer, SOURCE, &nat->source)) ||
 	    rewrite_outer(skb, outer, DESTINATION, &nat->destination))
 		return drop(REASON_rewrite_failed);
-	if (from_end)
+	if (changes)
 		outer->source = nat->source;
 	outer->destination = nat->destination;
 	count(REASON_icmp_translated);

@@ -30,7 +30,8 @@ static __always_inline bool is_elsewhere(const struct backend *backend, const st
 	return !find_pod(&backend->address) && !is_own_address(node, &backend->address);
 }
 
-/* A client outside opens a flow. CONTINUE: the translation is in the table, or there is no such service. */
+/* A client outside opens a flow. CONTINUE: the translation is in the table, or there is no such service. Who is outside of
+ * the source ranges is not told that there is anything, as by kube-proxy. */
 SUBPROGRAM int open_outside(struct __sk_buff *skb, const struct packet *packet, __u32 address_flags)
 {
 	struct endpoint frontend = {
@@ -42,14 +43,14 @@ SUBPROGRAM int open_outside(struct __sk_buff *skb, const struct packet *packet, 
 	const struct node *node = this_node();
 	struct service *service = has_ports(packet->protocol) ? find_service(&frontend) : NULL;
 	if (!service || !node)
-		return address_flags & SERVICE_SHARED_ADDRESS ? CONTINUE : drop(REASON_outside_no_such_port);
+		return address_flags & SERVICE_SHARED_ADDRESS ? CONTINUE : REFUSED(REASON_outside_no_such_port);
 	if (!is_open_to(service, &packet->source))
 		return drop(REASON_outside_range);
 	struct client client = { .address = packet->source, .seed = packet->source_port };
 	__u32 number = choose_backend(&frontend, &client);
 	struct backend *backend = find_backend(number);
 	if (!backend)
-		return drop(REASON_outside_no_backend);
+		return REFUSED(REASON_outside_no_backend);
 	if (packet->protocol == IPPROTO_SCTP && backend->port != packet->destination_port)
 		return drop(REASON_sctp_port);
 	struct new_nat new = {
@@ -100,7 +101,7 @@ static __always_inline int from_outside(struct __sk_buff *skb, struct packet *pa
 		return translate_error(skb, packet);
 	bool shared = !address || address->flags & SERVICE_SHARED_ADDRESS;
 	if (!has_nat_ports(skb, packet))
-		return shared ? CONTINUE : drop(REASON_outside_no_such_port);
+		return shared ? CONTINUE : REFUSED(REASON_outside_no_such_port);
 	struct nat_key key = nat_key_of(packet);
 	struct nat *nat = known_nat(packet, &key);
 	if (!nat) {

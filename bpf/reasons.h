@@ -52,11 +52,12 @@
 	REASON(nat_no_port, DROP, "No source port was found for a translation at the node.") \
 	REASON(nat_untracked, EVENT, "A flow from outside straight to a pod found no room in tb_nat and passed untracked.") \
 	REASON(no_node_address, DROP, "A packet has to leave with the node's address, and the node has none of its family.") \
-	REASON(outside_no_such_port, DROP, "A client outside asked for a port that the service does not have.") \
-	REASON(outside_no_backend, DROP, "A client outside asked for a service that has no backend, or none here where it may have no other.") \
+	REASON(outside_no_such_port, DENY, "A client outside asked for a port that the service does not have.") \
+	REASON(outside_no_backend, DENY, "A client outside asked for a service that has no backend, or none here where it may have no other.") \
 	REASON(outside_range, DROP, "A client outside is not in the service's source ranges.") \
 	REASON(outside_service, EVENT, "A flow from outside to a service began.") \
-	REASON(masqueraded, EVENT, "A flow began that hides a pod behind the node.")
+	REASON(masqueraded, EVENT, "A flow began that hides a pod behind the node.") \
+	REASON(outside_unanswered, DROP, "A client outside was not told that it is refused: so many have been in this second.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

@@ -239,12 +239,12 @@ export const REASONS = [
   },
   {
     name: 'outside_no_such_port',
-    kind: 'drop',
+    kind: 'deny',
     sentence: 'A client outside asked for a port that the service does not have.',
   },
   {
     name: 'outside_no_backend',
-    kind: 'drop',
+    kind: 'deny',
     sentence:
       'A client outside asked for a service that has no backend, or none here where it may have no other.',
   },
@@ -262,6 +262,11 @@ export const REASONS = [
     name: 'masqueraded',
     kind: 'event',
     sentence: 'A flow began that hides a pod behind the node.',
+  },
+  {
+    name: 'outside_unanswered',
+    kind: 'drop',
+    sentence: 'A client outside was not told that it is refused: so many have been in this second.',
   },
 ] as const;
 

@@ -24,7 +24,7 @@ import type { Codec, StructCodec } from '../../src/ebpf/codec.ts';
 import { loadObject, type WantedMap } from '../../src/ebpf/object.ts';
 
 /** Storage of sockets, and room to work in: nobody but the programs reads them. */
-const UNREAD = ['tb_sock_service', 'tb_held_draft'];
+const UNREAD = ['tb_sock_service', 'tb_held_draft', 'tb_refused', 'tb_refusals'];
 
 const objects = join(import.meta.dirname, '../../dist/bpf');
 const header = readFileSync(join(import.meta.dirname, '../../bpf/maps.h'), 'utf8');

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { eventually } from '../../src/store/compliance.ts';
+import { type TestNamespace, TestNamespaces } from './namespaces.ts';
+import { NodesRig, type RigNode, seenOn } from './nodesRig.ts';
+import {
+  addressOf,
+  counts,
+  expose,
+  FAMILIES,
+  nodePortOf,
+  OUTSIDE,
+  outsideOf,
+  peerOf,
+  serve,
+  tcp,
+  udp,
+  VIP,
+} from './outsideWorld.ts';
+
+const namespaces = new TestNamespaces('tboutrefuse');
+type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
+
+/** With the connection's own way there and back on one machine, "at once" is far less. */
+const AT_ONCE_MS = 200;
+
+/** How long a client waits for a refusal, from inside its process: starting Node takes longer than all the rest. */
+function connectTime(from: TestNamespace, address: string, port: number): { code: string; ms: number } {
+  const script = `const began = performance.now(); const s = require('net').connect(${port}, '${address}'); const say = (code) => {
+    console.log(JSON.stringify({ code, ms: performance.now() - began })); process.exit(); }; s.on('error', (e) => say(e.code)); s.on('connect', () => say('connected'));
+    setTimeout(() => say('timeout'), 3000);`;
+  return JSON.parse(from.attempt('env', '-i', process.execPath, '-e', script).stdout);
+}
+
+/** So many attempts at once: how many were refused, and how many have heard nothing. */
+function flood(from: TestNamespace, address: string, port: number, count: number) {
+  const script = `const net = require('net'); let refused = 0, quiet = 0, left = ${count};
+    const end = () => { if (--left === 0) { console.log(JSON.stringify({ refused, quiet })); process.exit(); } };
+    for (let i = 0; i < ${count}; i++) { const s = net.connect(${port}, '${address}'); s.setTimeout(400, () => { quiet++; s.destroy(); end(); });
+      s.on('error', (e) => { if (e.code === 'ECONNREFUSED') refused++; end(); }); }`;
+  return JSON.parse(from.attempt('env', '-i', process.execPath, '-e', script).stdout) as {
+    refused: number;
+    quiet: number;
+  };
+}
+
+describe('a client outside that cannot be served', () => {
+  let nodes: NodesRig;
+  let first: RigNode;
+  let overlaid: RigNode;
+  let outside: TestNamespace;
+  let server: Pod;
+  let remote: Pod;
+
+  before(async () => {
+    nodes = new NodesRig(namespaces, 'tboref', [{ routing: 'underlay' }, { routing: 'overlay' }]);
+    [first, overlaid] = [nodes.node(1), nodes.node(2)];
+    outside = outsideOf(namespaces, 'tboref', nodes);
+    await nodes.start();
+    server = await first.rig.pod('server');
+    remote = await overlaid.rig.pod('remote');
+    await Promise.all([outside, server.namespace].map(serve));
+    // The node's own device computes checksums of what leaves, so that the wire has whole ones to be looked at.
+    first.rig.node.run('ethtool', '-K', 'up0', 'tx', 'off');
+  });
+  after(async () => {
+    await nodes?.remove();
+    namespaces.close();
+  });
+
+  for (const family of FAMILIES) {
+    const vip = VIP[family];
+    const here = () => [{ pod: server, node: first.name }];
+    const publish = (backends = here(), spec = {}) =>
+      expose(nodes.store, { family, spec, backends, ingress: [vip] });
+
+    test(`is told so at once for another port of an announced address (IPv${family})`, async () => {
+      publish();
+      await eventually(() => assert.equal(peerOf(tcp(outside, vip, 80)), OUTSIDE[family]));
+      const before = (await counts(first)).get('outside_no_such_port') ?? 0;
+      const seen = await seenOn(nodes.fabric, first.port, () => {
+        const { code, ms } = connectTime(outside, vip, 81);
+        assert.equal(code, 'ECONNREFUSED');
+        assert.ok(ms < AT_ONCE_MS, `${ms} ms`);
+      });
+      const answers = seen.filter(({ outer }) => outer.includes(`${vip} > ${OUTSIDE[family]}`));
+      assert.equal(answers.length, 1, seen.map(({ outer }) => outer).join('\n'));
+      assert.match(answers[0]?.outer ?? '', /tcp 81 > \d+ R/);
+      assert.doesNotMatch(answers[0]?.outer ?? '', /bad/);
+      assert.equal((await counts(first)).get('outside_no_such_port'), before + 1);
+    });
+
+    test(`by UDP too, with datagrams in fragments as well (IPv${family})`, async () => {
+      publish();
+      await eventually(() => assert.equal(peerOf(tcp(outside, vip, 80)), OUTSIDE[family]));
+      assert.equal(udp(outside, vip, 81), 'ECONNREFUSED');
+      assert.equal(udp(outside, vip, 81, 4000), 'ECONNREFUSED');
+    });
+
+    test(`and what has no ports is answered as prohibited (IPv${family})`, () => {
+      const { stdout, stderr } = outside.attempt('ping', '-c1', '-W1', vip);
+      assert.match(stdout + stderr, /Protocol Unreachable|Administratively prohibited/i);
+    });
+
+    test(`is told so where a service has no backend (IPv${family})`, async () => {
+      publish([]);
+      await eventually(() => assert.equal(tcp(outside, vip, 80), 'ECONNREFUSED'));
+      assert.equal(udp(outside, vip, 80), 'ECONNREFUSED');
+      assert.equal(tcp(outside, addressOf(first, family), nodePortOf(family)), 'ECONNREFUSED');
+      assert.ok(((await counts(first)).get('outside_no_backend') ?? 0) >= 3);
+    });
+
+    test(`or none on this node, where it may have no other (IPv${family})`, async () => {
+      publish([{ pod: remote, node: overlaid.name }], { externalTrafficPolicy: 'Local' });
+      await eventually(() => assert.equal(tcp(outside, vip, 80), 'ECONNREFUSED'));
+    });
+
+    test(`through a tunnel it is told so through the tunnel (IPv${family})`, async () => {
+      // Of the node itself there is no tunnel over IPv6: pods' own addresses come through it, and node ports are at IPv4's.
+      publish([], { externalTrafficPolicy: 'Local' });
+      const to = addressOf(first, family);
+      await eventually(() => assert.equal(tcp(outside, to, nodePortOf(family)), 'ECONNREFUSED'));
+      const seen = await seenOn(nodes.fabric, overlaid.port, () => {
+        const { code, ms } = connectTime(remote.namespace, to, nodePortOf(family));
+        assert.equal(code, 'ECONNREFUSED');
+        assert.ok(ms < AT_ONCE_MS, `${ms} ms`);
+        assert.equal(udp(remote.namespace, to, nodePortOf(family)), 'ECONNREFUSED');
+      });
+      const answers = seen.filter(({ inner }) => inner?.includes(`${to} > `));
+      assert.equal(answers.length, 2, seen.map(({ outer, inner }) => `${outer} [${inner}]`).join('\n'));
+    });
+
+    test(`is not told anything outside of the source ranges (IPv${family})`, async () => {
+      const ranges = family === 4 ? '192.0.2.128/25' : '2001:db8:ffff::/64';
+      publish(here(), { loadBalancerSourceRanges: [ranges] });
+      await eventually(() => assert.equal(tcp(outside, vip, 80), 'timeout'));
+      assert.ok(((await counts(first)).get('outside_range') ?? 0) > 0);
+    });
+
+    test(`gets only so many refusals in a second, and others theirs (IPv${family})`, async () => {
+      publish();
+      await eventually(() => assert.equal(peerOf(tcp(outside, vip, 80)), OUTSIDE[family]));
+      const before = (await counts(first)).get('outside_unanswered') ?? 0;
+      const { refused, quiet } = flood(outside, vip, 81, 400);
+      assert.ok(refused >= 100 && refused <= 200, `${refused} of 400 refused`);
+      assert.equal(refused + quiet, 400);
+      assert.ok(((await counts(first)).get('outside_unanswered') ?? 0) >= before + 200);
+      await eventually(() => assert.equal(tcp(outside, vip, 81), 'ECONNREFUSED'));
+    });
+  }
+});
