@@ -18,7 +18,7 @@ const make = existsSync('/usr/lib/frr/bgpd') ? 'frr' : 'tombolo';
 /** Segments of eight addresses, so that one is soon full; one node that the network does not carry. */
 const WISHES = {
   make,
-  pools: { blockSize: 29, expansion: { low: 1, high: 9, min: 0, max: 256, step: 1 } },
+  pools: () => ({ blockSize: 29, expansion: { low: 1, high: 9, min: 0, max: 256, step: 1 } }),
   config: (name: NodeName) => (name === 'b2' ? { routing: 'overlay' } : {}),
 } as const;
 

@@ -30,7 +30,7 @@ export function buildFabric(lab: Lab, make: Make, wishes: LeafWishes = {}): Fabr
   const outside = lab.island('outside');
   lab.link(outside, [`${OUTSIDE.client}/24`], spine, [`${OUTSIDE.spine}/24`]);
   outside.namespace.run('ip', 'route', 'add', 'default', 'via', OUTSIDE.spine);
-  balanceByPort(spine.namespace);
+  balance(spine, BY_PORT);
   const [a, b] = RACKS.map((rack) => cableLeaf(lab, spine, rack)) as [Router, Router];
   const speaker = startSpine(make, spine);
   const leaf = (router: Router, rack: RackPlan) => ({
@@ -52,18 +52,24 @@ function cableLeaf(lab: Lab, spine: Router, rack: RackPlan): Router {
   namespace.run('ip', 'link', 'add', 'lan', 'address', `02:00:00:00:0${rack.number}:01`, 'type', 'bridge');
   leaf.configure('lan', `${leafAddress(rack)}/24`);
   lab.link(leaf, [`${rack.uplink.leaf}/31`], spine, [`${rack.uplink.spine}/31`]);
-  balanceByPort(namespace);
+  balance(leaf, BY_PORT_OTHERWISE);
   return leaf;
 }
 
 /** Equal paths share flows, not pairs of addresses, and a neighbour that does not answer gets none. */
-function balanceByPort(namespace: TestNamespace): void {
-  namespace.run(
-    'sysctl',
-    '-qw',
-    'net.ipv4.fib_multipath_hash_policy=1',
-    'net.ipv4.fib_multipath_use_neigh=1',
-  );
+const BY_PORT = 1;
+/**
+ * The same by chosen fields, without the protocol (0x33: addresses and ports). Whoever hashes as the one before it did finds
+ * all its flows in one half; the seed is one for all namespaces before Linux 6.11.
+ */
+const BY_PORT_OTHERWISE = 3;
+
+function balance({ namespace }: Router, policy: typeof BY_PORT | typeof BY_PORT_OTHERWISE): void {
+  const settings = ['ipv4', 'ipv6'].flatMap((family) => [
+    `net.${family}.fib_multipath_hash_policy=${policy}`,
+    `net.${family}.fib_multipath_hash_fields=0x33`,
+  ]);
+  namespace.run('sysctl', '-qw', ...settings, 'net.ipv4.fib_multipath_use_neigh=1');
 }
 
 /** Cables a node to its leaf: an address, and the one default route. @returns The node's address. */

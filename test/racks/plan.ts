@@ -20,6 +20,8 @@ export const OUTSIDE = { lan: '10.220.250.0/24', spine: '10.220.250.1', client: 
 export const VIPS = '10.222.0.0/24';
 /** The one service's address inside the cluster. */
 export const CLUSTER_IP = '10.223.0.7';
+/** Of the service, at its own addresses and at those of nodes. */
+export const [SERVICE_PORT, NODE_PORT] = [80, 30080];
 /** Both pools. */
 export const PODS = '10.221.0.0/19';
 

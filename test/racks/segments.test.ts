@@ -15,7 +15,7 @@ let world: World;
 let far: Pod;
 const pods: Pod[] = [];
 before(async () => {
-  world = await World.start('rackssegments', { pools: POOLS });
+  world = await World.start('rackssegments', { pools: () => POOLS });
   far = await world.pod('b1', 'server');
   await echo(far.namespace);
 });

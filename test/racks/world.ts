@@ -8,8 +8,11 @@ import { AgentRig } from '../kernel/agentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { TestOperator } from '../kernel/operatorRig.ts';
 import { buildFabric, type Fabric, type Leaf, nextHopsOf, plugIn } from './fabric.ts';
-import { CLUSTER_IP, RACKS, VIPS } from './plan.ts';
+import { CLUSTER_IP, NODE_PORT, RACKS, type RackPlan, SERVICE_PORT, VIPS } from './plan.ts';
 import type { LeafWishes, Make } from './routers.ts';
+import { TARGET_PORT } from './web.ts';
+
+const PROTOCOLS = ['TCP', 'UDP'] as const;
 
 /** Two cores may be busy with others. */
 const PATIENCE_MS = 30_000;
@@ -38,8 +41,8 @@ export interface WorldWishes {
   readonly leaf?: LeafWishes;
   /** More keys of an agent's configuration. */
   readonly config?: (node: NodeName) => Record<string, unknown>;
-  /** Keys of the pools' specification. */
-  readonly pools?: Record<string, unknown>;
+  /** More keys of a rack's pool. */
+  readonly pools?: (rack: RackPlan) => Record<string, unknown>;
 }
 
 /**
@@ -146,14 +149,25 @@ export class World {
     namespace.remove();
   }
 
-  /** A service with a cluster IP and an address for the outside, and its backends, on port 80 for TCP. */
+  /** A service with a cluster IP and an address for the outside, and its backends, for TCP and UDP. */
   service(name: string, vip: string, backends: readonly Pod[], spec: Record<string, unknown>): void {
     const metadata = { name, namespace: 'default' };
+    const ports = PROTOCOLS.map((protocol) => ({ name: protocol.toLowerCase(), protocol }));
     this.write({
       apiVersion: 'v1',
       kind: 'Service',
       metadata,
-      spec: { type: 'LoadBalancer', clusterIP: CLUSTER_IP, ports: [{ port: 80, targetPort: 8080 }], ...spec },
+      spec: {
+        type: 'LoadBalancer',
+        clusterIP: CLUSTER_IP,
+        ports: ports.map((port) => ({
+          ...port,
+          port: SERVICE_PORT,
+          targetPort: TARGET_PORT,
+          nodePort: NODE_PORT,
+        })),
+        ...spec,
+      },
       status: { loadBalancer: { ingress: [{ ip: vip }] } },
     });
     this.write({
@@ -161,7 +175,7 @@ export class World {
       kind: 'EndpointSlice',
       metadata: { ...metadata, name: `${name}-1`, labels: { 'kubernetes.io/service-name': name } },
       addressType: 'IPv4',
-      ports: [{ port: 8080, protocol: 'TCP' }],
+      ports: ports.map((port) => ({ ...port, port: TARGET_PORT })),
       endpoints: backends.map(({ address, node }) => ({ addresses: [address], nodeName: node.name })),
     });
   }
@@ -201,11 +215,12 @@ export class World {
   }
 
   /** What an administrator writes: nodes with their rack and leaf, a pool for each rack, BGP without a mesh. */
-  #writeCluster({ pools = {} }: WorldWishes): void {
+  #writeCluster({ pools }: WorldWishes): void {
     const apiVersion = 'network.tombolo.dev/v1alpha1';
-    for (const { name, pool, asn } of RACKS) {
+    for (const rack of RACKS) {
+      const { name, pool, asn } = rack;
       const metadata = { name: `pods-${name}` };
-      const spec = { cidr: pool, nodeSelector: `rack == '${name}'`, blockSize: 26, ...pools };
+      const spec = { cidr: pool, nodeSelector: `rack == '${name}'`, blockSize: 26, ...pools?.(rack) };
       this.write({ apiVersion, kind: 'IPPool', metadata, spec });
       for (const { name: node, leaf } of Object.values(this.nodes)) {
         if (leaf.rack.name !== name) continue;
