@@ -43,9 +43,11 @@ export function startSpine(make: Make, router: Router): Speaker {
   }
 }
 
+/** A node that is silent for the hold time is gone; one that restarts breaks its connection. With RFC 8538 both would be kept. */
 const GRACEFUL = ` bgp graceful-restart
  bgp graceful-restart preserve-fw-state
- bgp graceful-restart restart-time 30`;
+ bgp graceful-restart restart-time 30
+ no bgp graceful-restart notification`;
 
 function frrLeaf(
   rack: RackPlan,
@@ -141,11 +143,18 @@ function birdPeer(
 }`;
 }
 
+const tomboloDefaults = {
+  holdTime: 9,
+  connectRetryTime: 1,
+  families: ['ipv4'],
+  gracefulRestart: { restartTime: 30, notification: false },
+};
+
 function tomboloLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: LeafWishes): string {
   return JSON.stringify({
     asn: rack.asn,
     routerId: leafAddress(rack),
-    defaults: { holdTime: 9, connectRetryTime: 1, families: ['ipv4'] },
+    defaults: tomboloDefaults,
     neighbours: [{ name: 'spine', address: rack.uplink.spine, asn: SPINE_ASN }],
     ranges: [
       {
@@ -165,7 +174,7 @@ function tomboloSpine(): string {
   return JSON.stringify({
     asn: SPINE_ASN,
     routerId: OUTSIDE.spine,
-    defaults: { holdTime: 9, connectRetryTime: 1, families: ['ipv4'] },
+    defaults: tomboloDefaults,
     neighbours: RACKS.map(({ name, asn, uplink }) => ({ name: `leaf-${name}`, address: uplink.leaf, asn })),
     networks: [OUTSIDE.lan],
     kernel: { ranges: ['0.0.0.0/0'] },

@@ -60,7 +60,10 @@ const session = {
   delayOpenTime: seconds,
   sendHoldTime: integer(1, 65535),
   gracefulRestart: either(
-    object({}, { restartTime: integer(1, 4095), longLivedStaleTime: integer(0, 0xffffff) }),
+    object(
+      {},
+      { restartTime: integer(1, 4095), longLivedStaleTime: integer(0, 0xffffff), notification: boolean() },
+    ),
     boolean(),
   ),
   password: text({ max: 80, means: 'up to 80 characters' }),
@@ -225,8 +228,9 @@ function policyFrom(raw: RawSession, filters: ReadonlyMap<string, Filter>): Peer
 }
 
 function restartFrom(raw: true | Exclude<RawSession['gracefulRestart'], boolean | undefined>) {
-  const { restartTime = DEFAULTS.restartTime, longLivedStaleTime = 0 } = raw === true ? {} : raw;
-  return { restartTime, longLivedStaleTime };
+  const given = raw === true ? {} : raw;
+  const { restartTime = DEFAULTS.restartTime, longLivedStaleTime = 0, ...rest } = given;
+  return { restartTime, longLivedStaleTime, ...rest };
 }
 
 function familyFrom(raw: NonNullable<RawSession['families']>[number]): FamilyConfig {

@@ -128,6 +128,11 @@ export interface GracefulRestartConfig {
   readonly restartTime: number;
   /** Seconds a restarting peer's routes stay as routes of last resort afterwards (RFC 9494); 0: not at all. */
   readonly longLivedStaleTime: number;
+  /**
+   * Whether NOTIFICATIONs, above all that of an expired hold timer, may start a restart, too (RFC 8538): yes where absent. For
+   * a leaf no: a node whose hold timer has expired is gone, and others that share its addresses are there.
+   */
+  readonly notification?: boolean;
 }
 
 export const BGP_PORT = 179;

@@ -136,6 +136,13 @@ describe('graceful restart', () => {
     assert.equal(between({}, { gracefulRestart: false }).restart, undefined);
   });
 
+  test('comes with NOTIFICATIONs only where both sides have said so (RFC 8538)', () => {
+    const without = { gracefulRestart: { restartTime: 120, notification: false } };
+    assert.equal(between({}, {}).restart?.notification, true);
+    assert.equal(between(without, {}).restart?.notification, false);
+    assert.equal(between({}, without).restart?.notification, false);
+  });
+
   test('goes on as long-lived for the shorter of both times', () => {
     const long = (longLivedStaleTime: number) => ({ gracefulRestart: { longLivedStaleTime } });
     assert.equal(between(long(100), long(60)).restart?.families[0]?.longLivedStaleTime, 60);

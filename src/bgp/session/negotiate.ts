@@ -78,7 +78,7 @@ function capabilities(config: SessionConfig, { restarting, preserved }: Speaker)
           {
             name: 'graceful-restart' as const,
             restarting,
-            notification: true,
+            notification: graceful.notification ?? true,
             restartTime: graceful.restartTime,
             families: families.map((family) => ({ family, forwardingPreserved: preserved.has(family) })),
           },
@@ -203,12 +203,12 @@ function peerRestart(
 ): PeerRestart | undefined {
   const theirs = findCapability(capabilities, 'graceful-restart');
   if (theirs === undefined || config.gracefulRestart === undefined) return undefined;
-  const { longLivedStaleTime } = config.gracefulRestart;
+  const { longLivedStaleTime, notification = true } = config.gracefulRestart;
   const longLived = findCapability(capabilities, 'long-lived-graceful-restart')?.families ?? [];
   const staleTime = (family: AfiSafi) => longLived.find((one) => one.family === family)?.staleTime ?? 0;
   return {
     restartTime: theirs.restartTime,
-    notification: theirs.notification,
+    notification: notification && theirs.notification,
     families: theirs.families
       .filter(({ family }) => common.some((one) => one.family === family))
       .map(({ family }) => ({ family, longLivedStaleTime: Math.min(longLivedStaleTime, staleTime(family)) })),
