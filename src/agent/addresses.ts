@@ -13,6 +13,7 @@ import type { Shortage } from './shortage.ts';
 const CODES: Record<RefusalReason, number> = {
   'no segment': CODE.tryAgainLater,
   exhausted: CODE.tryAgainLater,
+  resting: CODE.tryAgainLater,
   taken: CODE.tryAgainLater,
   outside: CODE.invalidConfiguration,
   reserved: CODE.invalidConfiguration,
@@ -24,6 +25,9 @@ const CODES: Record<RefusalReason, number> = {
  * new leader is found within its lease, and until then the runtime is better told to come again than kept waiting.
  */
 const PATIENCE_MS = 5_000;
+
+/** So long it waits where the only addresses left have not rested yet: better one of these than none. */
+const REST_PATIENCE_MS = 2_000;
 
 /** What the addresses of a node depend on beyond the node. */
 export interface Supply {
@@ -112,15 +116,24 @@ async function holdClaim(
   return { allocation, durable: Promise.resolve() };
 }
 
-/** A node that ran dry says so at once, and waits for the segment that the operator gives it. */
+/**
+ * A node that ran dry says so at once, and waits for the segment that the operator gives it. One that has nothing left but
+ * addresses that rest does the same, for a shorter time; unless the operator has said already that there is no segment.
+ */
 async function reservePatiently(ipam: Ipam, supply: Supply, request: Request): Promise<Reservation> {
-  for (const end = performance.now() + PATIENCE_MS; ; ) {
+  const began = performance.now();
+  const left = (patience: number) => Math.max(0, began + patience - performance.now());
+  for (;;) {
+    const rested = supply.mayGrow() && supply.reason() === undefined && left(REST_PATIENCE_MS) > 0;
     try {
-      return ipam.reserve(request);
+      return ipam.reserve({ ...request, rested });
     } catch (error) {
-      const left = end - performance.now();
-      if (!(error instanceof Refusal) || !error.short || !supply.mayGrow() || left <= 0) throw error;
-      await supply.shortage.wait(error.short, left);
+      if (!(error instanceof Refusal) || !error.short || !supply.mayGrow()) throw error;
+      if (error.reason !== 'resting' && left(PATIENCE_MS) === 0) throw error;
+      await supply.shortage.wait(
+        error.short,
+        left(error.reason === 'resting' ? REST_PATIENCE_MS : PATIENCE_MS),
+      );
     }
   }
 }

@@ -17,6 +17,7 @@ import { attachmentsOf } from './attachments.ts';
 import { embedBgp } from './bgp.ts';
 import { joinCluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
+import { Cooldowns } from './cooldowns.ts';
 import { startDatapath } from './datapath.ts';
 import { describeNode, detectNode } from './detect.ts';
 import { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
@@ -63,10 +64,17 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const datapath = startDatapath({ config, node, netlink, records, log: log.part('datapath') });
 
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  const cooldown = config.cooldownSeconds * 1000;
+  const cooldowns = new Cooldowns(config.cooldownSeconds * 1000);
   const directory = join(config.stateDir, 'ipam');
   const history = new History(directory);
-  const ipam = new Ipam({ directory, cooldown, boot, now: Date.now, log: log.part('ipam'), history });
+  const ipam = new Ipam({
+    directory,
+    cooldown: cooldowns.of,
+    boot,
+    now: Date.now,
+    log: log.part('ipam'),
+    history,
+  });
   if (ipam.segments().length === 0) await ipam.assign(segmentsOf(undefined, config.segments));
 
   const attachments = attachmentsOf({ records, programs: datapath.pods, log: log.part('attach') });
@@ -80,6 +88,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const services = datapath.services;
   const health = new HealthCheckNodePorts(node.name, log.part('services'));
   const cluster = joinCluster({ config, node, netlink, ipam, services, health, bgp, overlay, store, log });
+  store.follow('IPPool', cooldowns.onPool);
   store.follow('IPPool', (change) => datapath.outgoing.onPool(change, datapath.pods, log.part('datapath')));
   const cni = {
     addresses: addressesOf(ipam, cluster.supply),

@@ -94,6 +94,42 @@ test('an address that has rested in one segment goes before a hot one in another
   assert.deepEqual(add(allocator, 'c', 1000), ['10.0.1.0']);
 });
 
+test('addresses of each segment rest as long as it is said of that segment', () => {
+  const allocator = allocatorOf(
+    segment('10.0.0.0/32', { pool: 'slow' }),
+    segment('10.0.1.0/32', { pool: 'quick' }),
+  );
+  add(allocator, 'a');
+  add(allocator, 'b');
+  remove(allocator, 'a', 0);
+  remove(allocator, 'b', 0);
+  const cooldown = ({ pool }: Segment) => (pool === 'slow' ? 5_000 : 100);
+  const choose = (now: number) => allocator.choose({ owner: owner('c'), addresses: [] }, now, cooldown);
+  assert.deepEqual(choose(100), { addresses: [parseIP('10.0.1.0')], hot: [] });
+  assert.deepEqual(choose(99).hot.map(formatIP), ['10.0.0.0'], 'of two that rest the first');
+});
+
+test('whoever wants a rested address is refused one that is not, if its pool may have others', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/32', { pool: 'open' }));
+  add(allocator, 'a');
+  remove(allocator, 'a', 0);
+  const sources = [from(4, false, 'open')];
+  const request = { owner: owner('b'), addresses: [], sources, rested: true };
+  assert.throws(
+    () => allocator.choose(request, 10, COOLDOWN),
+    (error) => error instanceof Refusal && error.reason === 'resting' && error.short === sources[0],
+  );
+  assert.deepEqual(allocator.choose(request, COOLDOWN, COOLDOWN).hot, []);
+  assert.deepEqual(allocator.choose({ ...request, rested: false }, 10, COOLDOWN).hot.map(formatIP), [
+    '10.0.0.0',
+  ]);
+  const poolless = allocatorOf(segment('10.0.0.0/32'));
+  add(poolless, 'a');
+  remove(poolless, 'a', 0);
+  const anywhere = { ...request, sources: [from(4, false)] };
+  assert.deepEqual(poolless.choose(anywhere, 10, COOLDOWN).hot.map(formatIP), ['10.0.0.0']);
+});
+
 test('a clock that was set back lets nothing be used too early', () => {
   const allocator = allocatorOf(segment('10.0.0.0/31'));
   add(allocator, 'a', 5000);

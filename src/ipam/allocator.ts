@@ -1,7 +1,7 @@
 import { familyOf, formatIP, type IP } from '../address/ip.ts';
 import { contains, formatPrefix, samePrefix } from '../address/prefix.ts';
 import type { Source } from './binding.ts';
-import { type Freshness, type Segment, SegmentState } from './segment.ts';
+import { type Cooldown, type Freshness, restIn, type Segment, SegmentState } from './segment.ts';
 
 /** Whom addresses belong to. An attachment is identified by container and interface, never by a pod's name. */
 export interface Owner {
@@ -42,6 +42,8 @@ export interface Request {
   readonly onLink?: boolean | undefined;
   /** Where the address of each family may come from; from any segment where absent. */
   readonly sources?: readonly Source[] | undefined;
+  /** Only addresses that have rested, if the pools that they come from may have others. */
+  readonly rested?: boolean | undefined;
   /** The claim that the addresses are for: they are set aside for it, those of this node's segments by this node. */
   readonly claim?: string | undefined;
   /** Whether {@link addresses} may be of other nodes' segments: who asks has won the claim they belong to. */
@@ -57,7 +59,14 @@ export type Entry =
   | { readonly op: 'keep'; readonly claim: string; readonly addresses: readonly IP[] }
   | { readonly op: 'forget'; readonly claim: string; readonly addresses: readonly IP[]; readonly at: number };
 
-export type RefusalReason = 'no segment' | 'exhausted' | 'taken' | 'outside' | 'reserved' | 'held';
+export type RefusalReason =
+  | 'no segment'
+  | 'exhausted'
+  | 'resting'
+  | 'taken'
+  | 'outside'
+  | 'reserved'
+  | 'held';
 
 /** A request that cannot be met; callers branch on {@link reason}. */
 export class Refusal extends Error {
@@ -124,10 +133,10 @@ export class Allocator {
    * all of them or none.
    *
    * @param now Wall time in ms.
-   * @param cooldown How long an address rests after its release, in ms; not kept where nothing else is left.
+   * @param cooldown Not kept where nothing else is left, unless only {@link Request.rested} ones will do.
    * @throws {Refusal} If the request cannot be met. Nothing has changed.
    */
-  choose(request: Request, now: number, cooldown: number): { addresses: IP[]; hot: IP[] } {
+  choose(request: Request, now: number, cooldown: Cooldown): { addresses: IP[]; hot: IP[] } {
     const { sources = ANYWHERE, onLink = false } = request;
     if (request.addresses.length > 0) {
       for (const address of request.addresses) this.#expectFree(address, sources, request);
@@ -142,6 +151,7 @@ export class Allocator {
       );
     }
     const picks = wanted.map((source) => this.#pick(this.#suited(source, onLink), source, now, cooldown));
+    if (request.rested) expectRested(wanted, picks);
     return {
       addresses: picks.map(({ address }) => address),
       hot: picks.flatMap(({ address, freshness }) => (freshness === 'hot' ? [address] : [])),
@@ -218,9 +228,11 @@ export class Allocator {
     segments: readonly SegmentState[],
     source: Source,
     now: number,
-    cooldown: number,
+    cooldown: Cooldown,
   ): { address: IP; freshness: Freshness } {
-    const picks = segments.flatMap((segment) => segment.pick(now, cooldown, this.#taken) ?? []);
+    const picks = segments.flatMap(
+      (state) => state.pick(now, restIn(state.segment, cooldown), this.#taken) ?? [],
+    );
     const pick =
       picks.find(({ freshness }) => freshness === 'fresh') ??
       picks.find(({ freshness }) => freshness === 'rested') ??
@@ -289,6 +301,13 @@ const ANYWHERE: readonly Source[] = ([4, 6] as const).map((family) => ({
   pools: [],
   why: 'no pool is known',
 }));
+
+function expectRested(sources: readonly Source[], picks: readonly { readonly freshness: Freshness }[]): void {
+  const source = sources.find(({ pools }, index) => pools.length > 0 && picks[index]?.freshness === 'hot');
+  if (source === undefined) return;
+  const verb = `Cannot allocate an IPv${source.family} address`;
+  throw new Refusal('resting', `${verb}: those that are free were in use only just now`, source);
+}
 
 function feeds({ pool }: Segment, source: Source): boolean {
   if (ANYWHERE.includes(source)) return true;

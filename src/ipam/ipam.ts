@@ -22,13 +22,12 @@ import {
   type StateRecord,
   stateToRecord,
 } from './record.ts';
-import type { Segment } from './segment.ts';
+import { type Cooldown, restIn, type Segment } from './segment.ts';
 
 export interface IpamOptions {
   /** Where the journal lives. */
   readonly directory: string;
-  /** How long a released address rests, in ms. */
-  readonly cooldown: number;
+  readonly cooldown: Cooldown;
   /** The boot id of the machine, `/proc/sys/kernel/random/boot_id`. */
   readonly boot: string;
   /** Wall time in ms: it must mean something to the next process. */
@@ -253,16 +252,18 @@ export class Ipam {
       segment: state.segment,
       capacity: state.capacity,
       used: this.#allocator.used(state.segment),
-      resting: state.resting(now(), cooldown),
+      resting: state.resting(now(), restIn(state.segment, cooldown)),
     }));
   }
 
   /** When a released address may be given out again, wall time in ms; undefined where it does not rest. */
   restingUntil(address: IP): number | undefined {
     const { now, cooldown } = this.#options;
-    const segment = this.#allocator.segments.find(({ released }) => released.has(address));
-    const at = segment?.released.get(address);
-    return at !== undefined && now() - at < cooldown ? at + cooldown : undefined;
+    const state = this.#allocator.segments.find(({ released }) => released.has(address));
+    const at = state?.released.get(address);
+    if (state === undefined || at === undefined) return undefined;
+    const until = at + restIn(state.segment, cooldown);
+    return now() < until ? until : undefined;
   }
 
   /** Whether an allocation could be made now. */
@@ -287,7 +288,7 @@ export class Ipam {
       .map((segment) => ({ ...segment, state: 'releasing' }));
   }
 
-  #choose(request: Request, now: number, cooldown: number) {
+  #choose(request: Request, now: number, cooldown: Cooldown) {
     try {
       return this.#allocator.choose(request, now, cooldown);
     } catch (error) {

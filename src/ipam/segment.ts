@@ -20,6 +20,13 @@ export interface Segment {
  */
 const WINDOW = 65_536;
 
+/** How long an address rests after its release, in ms: in all segments alike, or as it is asked for each. */
+export type Cooldown = number | ((segment: Segment) => number);
+
+export function restIn(segment: Segment, cooldown: Cooldown): number {
+  return typeof cooldown === 'number' ? cooldown : cooldown(segment);
+}
+
 /** How an address was come by: never used, rested long enough, or for want of anything better. */
 export type Freshness = 'fresh' | 'rested' | 'hot';
 
