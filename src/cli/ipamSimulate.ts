@@ -66,7 +66,7 @@ function simulationText({ changes, before, after, nodes, stuck, shortages, round
     parts.push(
       table(
         ['NODE', 'GETS', 'GIVES BACK'],
-        nodes.map(({ node, gains, loses }) => [node, gains, loses]),
+        nodes.map(({ node, gains, loses }) => [node, someOf(gains), someOf(loses)]),
       ),
     );
   }
@@ -80,4 +80,8 @@ function simulationText({ changes, before, after, nodes, stuck, shortages, round
   }
   for (const { node, reason } of shortages) parts.push(`node ${node} would lack a segment: ${reason}\n`);
   return parts.filter((part) => part !== '').join('\n');
+}
+
+function someOf(blocks: readonly string[]): string | undefined {
+  return blocks.length === 0 ? undefined : blocks.join(', ');
 }

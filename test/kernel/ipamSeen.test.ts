@@ -68,7 +68,7 @@ describe('the addresses of a node', () => {
     assert.match((await rig.cli(['ipam', 'show', address])).stdout, /Holder +nobody on node/);
   });
 
-  test('a change that would hurt is refused, simulated, and made by the way that is advised', async () => {
+  test('a change that would hurt is refused and simulated, and past the command line it has no effect', async () => {
     const rig = await newNode({ cidr: '10.82.0.0/24', blockSize: 28, expansion: { low: 1 } });
     await rig.pod('stays');
     // The agent says once a second what is in use.

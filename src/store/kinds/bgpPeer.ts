@@ -1,6 +1,14 @@
 import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
 import { addressAndPort, secretKeyRef } from './bgpValues.ts';
-import { asNumber, CALICO_VERSIONS, defineKind, ip, type StoredObject, TOMBOLO_V1ALPHA1 } from './kind.ts';
+import {
+  asNumber,
+  CALICO_VERSIONS,
+  defineKind,
+  ip,
+  type StoredObject,
+  selector,
+  TOMBOLO_V1ALPHA1,
+} from './kind.ts';
 
 const body = object(
   {
@@ -9,10 +17,10 @@ const body = object(
       {
         /** The one node that peers; absent with nodeSelector absent: all of them. */
         node: text(),
-        nodeSelector: text(),
+        nodeSelector: selector,
         /** The other end: an address, or nodes by their labels. */
         peerIP: addressAndPort,
-        peerSelector: text(),
+        peerSelector: selector,
         asNumber,
         localASNumber: asNumber,
         keepOriginalNextHop: boolean(),

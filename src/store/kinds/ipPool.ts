@@ -1,21 +1,13 @@
-import { parsePrefix, prefixFamily } from '../../address/prefix.ts';
-import {
-  boolean,
-  integer,
-  listOf,
-  type Of,
-  object,
-  oneOf,
-  openObject,
-  type Problem,
-  text,
-} from '../schema.ts';
+import { bitsOf } from '../../address/ip.ts';
+import { covers, parsePrefix, prefixFamily } from '../../address/prefix.ts';
+import { boolean, integer, listOf, type Of, object, oneOf, openObject, type Problem } from '../schema.ts';
 import {
   CALICO_VERSIONS,
   conditions,
   defineKind,
   prefix,
   type StoredObject,
+  selector,
   TOMBOLO_V1ALPHA1,
 } from './kind.ts';
 
@@ -26,8 +18,8 @@ const body = object(
       {
         /** The length of the blocks cut from the pool; 26 and 122 where absent. */
         blockSize: integer(20, 128),
-        nodeSelector: text(),
-        namespaceSelector: text(),
+        nodeSelector: selector,
+        namespaceSelector: selector,
         allowedUses: listOf(oneOf('Workload', 'Tunnel', 'LoadBalancer')),
         assignmentMode: oneOf('Automatic', 'Manual'),
         ipipMode: oneOf('Always', 'CrossSubnet', 'Never'),
@@ -37,7 +29,7 @@ const body = object(
         disableBGPExport: boolean(),
         /** Ours: prefixes inside the pool that are never given out. */
         reserved: listOf(prefix),
-        /** Ours: how long a released address rests. */
+        /** Ours: how long a released address rests before another pod has it, and a block before another node does. */
         cooldownSeconds: integer(0, 86400),
         /** Ours: how a node's share of the pool grows and shrinks, in addresses; `step` in blocks. */
         expansion: object(
@@ -72,7 +64,10 @@ export const ipPool = defineKind({
   plural: 'ippools',
   namespaced: false,
   body,
-  rules: ({ spec }) => blockSizeProblems(spec.cidr, spec.blockSize),
+  rules: ({ spec }) => {
+    const problems = blockSizeProblems(spec.cidr, spec.blockSize);
+    return problems.length > 0 ? problems : [...reservedProblems(spec), ...expansionProblems(spec)];
+  },
   columns: [
     ['CIDR', ({ spec }) => spec.cidr],
     ['BLOCKSIZE', ({ spec }) => blockSizeOf(spec)],
@@ -118,4 +113,36 @@ function blockSizeProblems(cidr: string, blockSize: number | undefined): Problem
   return size < length
     ? [{ path: 'spec.cidr', reason: `holds no block of length ${size}`, value: cidr }]
     : [];
+}
+
+/** A range that is reserved elsewhere is a typo: what it was meant to save would be given out. */
+function reservedProblems({ cidr, reserved = [] }: IPPool['spec']): Problem[] {
+  const range = parsePrefix(cidr);
+  return reserved.flatMap((one, index) =>
+    covers(range, parsePrefix(one))
+      ? []
+      : [{ path: `spec.reserved[${index}]`, reason: `lies outside ${cidr}`, value: one }],
+  );
+}
+
+function expansionProblems({ cidr, blockSize, expansion = {} }: IPPool['spec']): Problem[] {
+  const { low = 0, high, min = 0, max } = expansion;
+  const problems: Problem[] = [];
+  const path = (field: string) => `spec.expansion.${field}`;
+  if (high !== undefined && high < low) {
+    problems.push({ path: path('high'), reason: `is less than low, which is ${low}`, value: high });
+  }
+  if (max === undefined) return problems;
+  const block =
+    2 ** (prefixBits(cidr) - blockSizeOf({ cidr, ...(blockSize !== undefined && { blockSize }) }));
+  if (max < min)
+    problems.push({ path: path('max'), reason: `is less than min, which is ${min}`, value: max });
+  if (max < block) {
+    problems.push({ path: path('max'), reason: `is less than one block, which has ${block}`, value: max });
+  }
+  return problems;
+}
+
+function prefixBits(cidr: string): number {
+  return bitsOf(prefixFamily(parsePrefix(cidr)));
 }

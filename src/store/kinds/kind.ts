@@ -1,5 +1,6 @@
 import { parseIP, parseIPv4, parseIPv6 } from '../../address/ip.ts';
 import { parsePrefix, prefixFamily } from '../../address/prefix.ts';
+import { parseSelector } from '../../selector/selector.ts';
 import {
   integer,
   isRecord,
@@ -25,6 +26,8 @@ export const ipv6 = parsedBy(parseIPv6, 'an IPv6 address');
 export const prefix = parsedBy(parsePrefix, 'a prefix');
 export const prefix4 = parsedBy((value) => prefixOf(value, 4), 'an IPv4 prefix');
 export const prefix6 = parsedBy((value) => prefixOf(value, 6), 'an IPv6 prefix');
+/** Calico's language of selectors. */
+export const selector = parsedBy(parseSelector, 'a selector');
 export const port = integer(1, 65535);
 /** RFC 6793: four octets; 0 is reserved (RFC 7607). */
 export const asNumber = integer(1, 0xffffffff);

@@ -54,10 +54,39 @@ test('errors name the object, the field and the value', () => {
       ours('IPPool', '{ CIDR: 10.0.0.0/16 }'),
       /spec\.cidr: is required; spec\.CIDR: unknown field, did you mean cidr/,
     ],
+    [ours('IPPool', '{ cidr: fd00::/64, blockSize: 115 }'), /expected 116 to 128 for this family/],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, nodeSelector: "rack ==" }'),
+      /spec\.nodeSelector: expected a selector: .*\(value "rack =="\)/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, namespaceSelector: "has(" }'),
+      /spec\.namespaceSelector: expected a selector: .*\(value "has\("\)/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, reserved: [10.0.0.0/28, 10.1.0.0/28] }'),
+      /spec\.reserved\[1\]: lies outside 10\.0\.0\.0\/16 \(value "10\.1\.0\.0\/28"\)/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, expansion: { low: 20, high: 10 } }'),
+      /spec\.expansion\.high: is less than low, which is 20 \(value 10\)/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, expansion: { min: 200, max: 100 } }'),
+      /spec\.expansion\.max: is less than min, which is 200 \(value 100\)/,
+    ],
+    [
+      ours('IPPool', '{ cidr: 10.0.0.0/16, expansion: { max: 63 } }'),
+      /spec\.expansion\.max: is less than one block, which has 64 \(value 63\)/,
+    ],
+    [
+      ours('BGPPeer', '{ nodeSelector: "rack = a", peerIP: 10.0.0.1 }'),
+      /spec\.nodeSelector: expected a selector/,
+    ],
     [ours('BGPPeer', '{ peerIP: 10.0.0.300, asNumber: 1 }'), /spec\.peerIP: .*\(value "10\.0\.0\.300"\)/],
     [ours('BGPPeer', '{ asNumber: 0, peerIP: 10.0.0.1 }'), /spec\.asNumber: .* \(value 0\)/],
     [
-      ours('BGPPeer', '{ node: a, nodeSelector: b, peerIP: 10.0.0.1 }'),
+      ours('BGPPeer', '{ node: a, nodeSelector: has(b), peerIP: 10.0.0.1 }'),
       /spec\.node: stands beside spec\.nodeSelector/,
     ],
     [
@@ -94,6 +123,15 @@ test('errors name the object, the field and the value', () => {
     [slice('[{ addresses: ["fd00::1"] }]'), /endpoints\[0\]\.addresses\[0\]: expected an IPv4 address/],
   ];
   for (const [yaml, expected] of cases) assert.match(problemOf(yaml), expected, yaml);
+});
+
+test('blocks may have any length that Calico allows, in either family', () => {
+  for (let size = 20; size <= 32; size++) {
+    parseObject(parse(ours('IPPool', `{ cidr: 10.0.0.0/16, blockSize: ${size} }`)));
+  }
+  for (let size = 116; size <= 128; size++) {
+    parseObject(parse(ours('IPPool', `{ cidr: "fd00::/64", blockSize: ${size} }`)));
+  }
 });
 
 test('unknown fields pass in the kinds of Kubernetes', () => {
