@@ -7,6 +7,7 @@
 #include "local_pod.h"
 #include "masquerade.h"
 #include "node_services.h"
+#include "origin.h"
 #include "packet.h"
 #include "refuse_outside.h"
 #include "subprogram.h"
@@ -28,18 +29,39 @@ SUBPROGRAM int go_on(struct __sk_buff *skb, const struct packet *packet)
 	return leave(skb, packet);
 }
 
-static __always_inline int arrive(struct __sk_buff *skb, struct packet *packet)
+/* A packet that is to none of the node's services, nor an answer to what was translated. Its origin does not matter where it
+ * ends here. */
+static __always_inline int to_this_node(struct __sk_buff *skb, const struct packet *packet, const struct node *node,
+					bool by_network)
+{
+	if (by_network && has_wrong_origin(packet, node))
+		return is_nobodys_service(packet) ? REFUSED(REASON_outside_no_service) : drop(REASON_wrong_origin);
+	note_direct(skb, packet);
+	int verdict = to_local_pod(skb, packet);
+	if (verdict == CONTINUE && !is_own_address(node, &packet->destination) && is_nobodys_service(packet))
+		return REFUSED(REASON_outside_no_service);
+	return verdict;
+}
+
+/* What a translated packet is for now: a pod of this node, the node itself, or another node. */
+static __always_inline int to_translated(struct __sk_buff *skb, const struct packet *packet, const struct node *node)
+{
+	int verdict = to_local_pod(skb, packet);
+	return verdict == CONTINUE && !is_own_address(node, &packet->destination) ? go_on(skb, packet) : verdict;
+}
+
+/* `by_network`: it has come as it is, and not through a tunnel. */
+static __always_inline int arrive(struct __sk_buff *skb, struct packet *packet, bool by_network)
 {
 	const struct node *node = this_node();
-	int came = from_outside(skb, packet);
-	if (is_refused(came))
-		return refuse_outside(skb, packet, REFUSED(0) - came);
-	if (came != CONTINUE && came != TRANSLATED)
-		return came;
-	if (came == CONTINUE)
-		note_direct(skb, packet);
-	int verdict = to_local_pod(skb, packet);
-	if (verdict == CONTINUE && came == TRANSLATED && node && !is_own_address(node, &packet->destination))
-		verdict = go_on(skb, packet);
+	if (!node)
+		return PASS;
+	int verdict = from_outside(skb, packet);
+	if (verdict == CONTINUE)
+		verdict = to_this_node(skb, packet, node, by_network);
+	else if (verdict == TRANSLATED)
+		verdict = to_translated(skb, packet, node);
+	if (is_refused(verdict))
+		return refuse_outside(skb, packet, REFUSED(0) - verdict);
 	return verdict == CONTINUE ? PASS : verdict;
 }

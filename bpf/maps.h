@@ -364,12 +364,17 @@ struct tunnel_key {
 	struct address address;
 };
 
+/* FLAGS of a part of the cluster: */
+#define TUNNEL_OF_PODS (1 << 0)     /* its addresses are pods', and come by no other way than they are reached by */
+#define TUNNEL_OF_SERVICES (1 << 1) /* nodes announce it for services: what is no service's ends where it comes to a node */
+
 struct tunnel {
 	__be32 endpoint; /* the node to tunnel to; 0: the network knows the way */
+	__u32 flags;
 };
 
-/* Where the cluster's addresses are that are not on this node: its segments and the nodes themselves. What is not in here
- * is outside. 5,000 nodes with four segments of each family. */
+/* Where the cluster's addresses are that are not on this node: its segments, the nodes themselves, and the addresses that
+ * they announce. What is not in here is outside. 5,000 nodes with four segments of each family. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

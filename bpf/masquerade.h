@@ -47,14 +47,18 @@ SUBPROGRAM int enter_masquerade(struct __sk_buff *skb, const struct packet *pack
 }
 
 /* At egress of the uplink: a pod's packet that no translation is known for. A TCP segment that opens nothing belongs to a
- * connection that somebody outside has made straight to the pod. CONTINUE: it leaves as it is. */
+ * connection that somebody outside has made straight to the pod. To an announced address that no service has it would go
+ * without being hidden, and the network need not know the way back. CONTINUE: it leaves as it is. */
 static __always_inline int masquerade(struct __sk_buff *skb, struct packet *packet, const struct pod *pod,
 				      const struct node *node)
 {
-	if (!is_hidden(pod, node) || !is_outside(&packet->destination))
+	if (!is_hidden(pod, node))
 		return CONTINUE;
 	if (packet->protocol == IPPROTO_TCP ? !opens_connection(packet) : answers_echo(packet))
 		return CONTINUE;
+	struct tunnel *inside = find_tunnel(&packet->destination);
+	if (inside)
+		return inside->flags & TUNNEL_OF_SERVICES ? REFUSED(REASON_outside_no_service) : CONTINUE;
 	int verdict = enter_masquerade(skb, packet, node);
 	if (verdict != CONTINUE)
 		return verdict;

@@ -57,7 +57,9 @@
 	REASON(outside_range, DROP, "A client outside is not in the service's source ranges.") \
 	REASON(outside_service, EVENT, "A flow from outside to a service began.") \
 	REASON(masqueraded, EVENT, "A flow began that hides a pod behind the node.") \
-	REASON(outside_unanswered, DROP, "A client outside was not told that it is refused: so many have been in this second.")
+	REASON(outside_unanswered, DROP, "A client outside was not told that it is refused: so many have been in this second.") \
+	REASON(outside_no_service, DENY, "A packet came for an announced address that no service has.") \
+	REASON(wrong_origin, DROP, "A packet from the network claimed to come from a pod that cannot send that way.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

@@ -83,19 +83,24 @@ static __always_inline bool is_one_host(const struct address *address)
 	return (address->words[0] | address->words[1] | address->words[2]) && *(const __u8 *)address != 0xff;
 }
 
-/* Out of a tunnel the client is reached as the answer's own way is; elsewhere its router is whoever has handed the packet
- * over. */
+/* What has come out of a tunnel goes the way that the answer's addresses say. */
+SUBPROGRAM int send_by_tunnel(struct __sk_buff *skb, const struct packet *refused)
+{
+	struct packet answer = *refused;
+	answer.source = refused->destination;
+	answer.destination = refused->source;
+	int verdict = to_tunnel(skb, &answer);
+	return verdict == CONTINUE ? to_uplink(skb, &answer) : verdict;
+}
+
+/* Elsewhere the client's router is whoever has handed the packet over. */
 static __always_inline int send_to_client(struct __sk_buff *skb, const struct packet *refused, __u32 reason)
 {
 	const struct node *node = this_node();
 	if (!node || skb->ifindex != node->vxlan)
 		return send_back(skb, 0, reason);
-	struct packet answer = *refused;
-	answer.source = refused->destination;
-	answer.destination = refused->source;
 	count(reason);
-	int verdict = to_tunnel(skb, &answer);
-	return verdict == CONTINUE ? to_uplink(skb, &answer) : verdict;
+	return send_by_tunnel(skb, refused);
 }
 
 /* At ingress of the uplink and of tbvxlan. */

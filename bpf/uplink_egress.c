@@ -1,6 +1,7 @@
 /* This file contains the program at tc egress of the uplink, where packets leave the node, whoever has sent them there. */
 #include "node_services.h"
 #include "packet.h"
+#include "refuse.h"
 #include "verdict.h"
 
 SEC("tc/egress")
@@ -10,6 +11,9 @@ int tb_uplink_out(struct __sk_buff *skb)
 	if (parse(skb, &packet) != PARSED)
 		return PASS;
 	int verdict = to_outside(skb, &packet, true);
+	/* The answer comes in by the uplink, as if from the network. */
+	if (is_refused(verdict))
+		return refuse(skb, &packet, REFUSED(0) - verdict);
 	return verdict == CONTINUE || verdict == TRANSLATED ? PASS : verdict;
 }
 

@@ -9,7 +9,7 @@ int tb_uplink_in(struct __sk_buff *skb)
 	struct packet packet = {};
 	if (parse(skb, &packet) != PARSED || !is_for_router(skb, &packet))
 		return PASS;
-	return arrive(skb, &packet);
+	return arrive(skb, &packet, true);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -23,7 +23,7 @@ int tb_vxlan_in(struct __sk_buff *skb)
 		return drop(REASON_unknown_tunnel);
 	if (parsed == TRUNCATED || !is_for_router(skb, &packet))
 		return PASS;
-	return arrive(skb, &packet);
+	return arrive(skb, &packet, false);
 }
 
 char _license[] SEC("license") = "GPL";

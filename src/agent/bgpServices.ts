@@ -35,6 +35,13 @@ export function serviceRangesOf(specs: readonly BGPConfiguration['spec'][]): Ser
   };
 }
 
+/** The lists in force on a node: its own settings, and those of the cluster for what these leave open. */
+export function serviceRangesOn(node: string, configurations: readonly BGPConfiguration[]): ServiceRanges {
+  const named = (name: string) =>
+    configurations.filter(({ metadata }) => metadata.name === name).map(({ spec }) => spec);
+  return serviceRangesOf([...named(`node.${node}`), ...named('default')]);
+}
+
 /** Ranges that every node announces, since every node serves what lies in them; a range of one address is a service's. */
 export function aggregatesOf({
   clusterIPs,

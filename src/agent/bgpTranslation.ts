@@ -4,7 +4,7 @@ import { inForce } from '../store/kinds/ipPool.ts';
 import type { Node } from '../store/kinds/node.ts';
 import type { BgpInputs } from './bgpInputs.ts';
 import { nodeViewOf, servesOutside } from './bgpNode.ts';
-import { serviceRangesOf } from './bgpServices.ts';
+import { serviceRangesOn } from './bgpServices.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 
@@ -45,7 +45,6 @@ export function translate(
 }
 
 function serviceRoutes(nodeName: string, { objects, announcements }: BgpInputs) {
-  const named = (name: string) => objects.configurations.get(name)?.spec ?? [];
-  const ranges = serviceRangesOf([named(`node.${nodeName}`), named('default')].flat());
+  const ranges = serviceRangesOn(nodeName, objects.configurations.all());
   return announcements.prefixes(ranges).map((prefix) => ({ prefix }));
 }

@@ -14,8 +14,10 @@ import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
 import { type KernelEvent, monitor } from '../netlink/monitor.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import type { BGPConfiguration } from '../store/kinds/bgpConfiguration.ts';
 import type { IPPool } from '../store/kinds/ipPool.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import { serviceRangesOn } from './bgpServices.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { Inventory } from './inventory.ts';
@@ -54,12 +56,18 @@ export interface Overlay {
 export function joinOverlay({ config, node, ipam, netlink, store, log }: OverlayParts): Overlay {
   const networks = new Inventory<NodeNetwork>();
   const pools = new Inventory<IPPool>();
+  const configurations = new Inventory<BGPConfiguration>();
   const address = node.ips.find(isIPv4);
   const overlayMtu = (node.uplink?.mtu ?? 1500) - OVERLAY_OVERHEAD;
   const { bpfDir, routing, vxlanPort: port } = config;
   let current: TunnelPlan = { prefixes: [], overlay: false, problems: [] };
   let failure: string | undefined;
   let retry: NodeJS.Timeout | undefined;
+
+  const serviceRanges = () => {
+    const { clusterIPs, externalIPs, loadBalancerIPs } = serviceRangesOn(node.name, configurations.all());
+    return [...clusterIPs, ...externalIPs, ...loadBalancerIPs];
+  };
 
   const join = async (plan: TunnelPlan) => {
     if (address === undefined) return;
@@ -87,13 +95,14 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   const settle = settling(
     SETTLE_MS,
     async () => {
-      if (!networks.listed || !pools.listed) return;
+      if (!networks.listed || !pools.listed || !configurations.listed) return;
       const inputs = {
         name: node.name,
         routing,
         address,
         networks: networks.all(),
         pools: pools.all(),
+        services: serviceRanges(),
         exceptions: config.masqueradeExceptions,
       };
       const plan = planTunnels(inputs);
@@ -120,6 +129,9 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   store.follow('IPPool', (change) => {
     pools.take(change);
     settle.soon();
+  });
+  store.follow('BGPConfiguration', (change) => {
+    if (configurations.take(change)) settle.soon();
   });
 
   const watch = monitor(['link', 'route'], (event) => {

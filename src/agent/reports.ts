@@ -85,7 +85,7 @@ export interface ServiceReport {
 /** `/v1/tunnels`: the ways to the other nodes and their pods. */
 export interface TunnelReport {
   readonly prefix: string;
-  readonly of: 'node' | 'pods';
+  readonly of: 'node' | 'pods' | 'services';
   readonly node: string | undefined;
   readonly path: 'underlay' | 'overlay';
   /** The other end of the tunnel. */

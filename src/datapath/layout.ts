@@ -309,9 +309,14 @@ const ipv4OrNone: Codec<IPv4 | undefined> = {
 /** The node to tunnel to; none where the network itself knows the way. */
 export interface Tunnel {
   readonly endpoint: IPv4 | undefined;
+  /** Of {@link TUNNEL_FLAGS}. */
+  readonly flags: number;
 }
 
-export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone });
+/** `TUNNEL_…` of maps.h. */
+export const TUNNEL_FLAGS = { ofPods: 1, ofServices: 2 } as const;
+
+export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone, flags: u32 });
 
 /** What the programs know of this node. */
 export interface ThisNode {

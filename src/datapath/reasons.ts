@@ -268,6 +268,16 @@ export const REASONS = [
     kind: 'drop',
     sentence: 'A client outside was not told that it is refused: so many have been in this second.',
   },
+  {
+    name: 'outside_no_service',
+    kind: 'deny',
+    sentence: 'A packet came for an announced address that no service has.',
+  },
+  {
+    name: 'wrong_origin',
+    kind: 'drop',
+    sentence: 'A packet from the network claimed to come from a pod that cannot send that way.',
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

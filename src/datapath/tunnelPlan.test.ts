@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatIP, type IPv4, parseIP } from '../address/ip.ts';
-import { formatPrefix } from '../address/prefix.ts';
+import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import { planTunnels, type Routing } from './tunnelPlan.ts';
 
@@ -117,4 +117,20 @@ test('without an IPv4 address of its own a node has no overlay, and says so', ()
   const { overlay, problems } = planOf('underlay', networks, { address: undefined });
   assert.equal(overlay, false);
   assert.deepEqual(problems, ['the overlay needs an IPv4 address of this node']);
+});
+
+test('what nodes announce for services is inside the cluster, and no pool or node of the same range is lost by it', () => {
+  const services = ['203.0.113.0/24', '10.9.0.0/16', '192.0.2.2/32'].map(parsePrefix);
+  const pool = {
+    apiVersion: 'network.tombolo.dev/v1alpha1',
+    kind: 'IPPool',
+    metadata: { name: 'pods' },
+    spec: { cidr: '10.9.0.0/16' },
+  } as const;
+  const { prefixes } = planOf('underlay', [peer('b', '192.0.2.2', 'underlay', [])], {
+    services,
+    pools: [pool],
+  });
+  const said = Object.fromEntries(prefixes.map(({ prefix, of }) => [formatPrefix(prefix), of]));
+  assert.deepEqual(said, { '203.0.113.0/24': 'services', '10.9.0.0/16': 'pods', '192.0.2.2/32': 'node' });
 });

@@ -11,9 +11,9 @@ export interface ClusterPrefix {
   readonly prefix: Prefix;
   /** The node to tunnel to; absent: the network knows the way. */
   readonly endpoint: IPv4 | undefined;
-  /** The node's own address, or one that its pods have. */
-  readonly of: 'node' | 'pods';
-  /** The node; of a whole pool none. */
+  /** The node's own address, one that its pods have, or what nodes announce for services. */
+  readonly of: 'node' | 'pods' | 'services';
+  /** The node; of a whole pool or of services none. */
   readonly node: string | undefined;
 }
 
@@ -32,6 +32,8 @@ export interface TunnelInputs {
   readonly address: IPv4 | undefined;
   readonly networks: readonly NodeNetwork[];
   readonly pools: readonly IPPool[];
+  /** What nodes announce for services, by ranges. */
+  readonly services?: readonly Prefix[];
   /** Where pods go by their own addresses although it is outside the cluster. */
   readonly exceptions?: readonly Prefix[];
 }
@@ -41,7 +43,7 @@ export interface TunnelInputs {
  * the way that questions took: what the network does not know as a destination it may not let pass as a source.
  */
 export function planTunnels(inputs: TunnelInputs): TunnelPlan {
-  const { name, routing, address, networks, pools, exceptions = [] } = inputs;
+  const { name, routing, address, networks, pools, services = [], exceptions = [] } = inputs;
   const problems: string[] = [];
   const peers = networks
     .filter(({ metadata }) => metadata.name !== name)
@@ -58,7 +60,12 @@ export function planTunnels(inputs: TunnelInputs): TunnelPlan {
     });
   const overlay = peers.some(({ endpoint }) => endpoint !== undefined);
   if (overlay && address === undefined) problems.push('the overlay needs an IPv4 address of this node');
-  const prefixes = [...exceptions.map(insideAsWell), ...poolRanges(pools), ...peers];
+  const prefixes = [
+    ...exceptions.map((prefix) => wholeRange(prefix, 'pods')),
+    ...services.map((prefix) => wholeRange(prefix, 'services')),
+    ...poolRanges(pools),
+    ...peers,
+  ];
   return {
     prefixes: [...new Map(prefixes.map((entry) => [formatPrefix(entry.prefix), entry])).values()],
     overlay: (routing === 'overlay' || overlay) && address !== undefined,
@@ -80,20 +87,16 @@ function prefixesOf(network: NodeNetwork, endpoint: IPv4 | undefined): ClusterPr
   ];
 }
 
-function insideAsWell(prefix: Prefix): ClusterPrefix {
-  return { prefix, endpoint: undefined, of: 'pods', node: undefined };
+/** Inside the cluster, and no node's. */
+function wholeRange(prefix: Prefix, of: ClusterPrefix['of']): ClusterPrefix {
+  return { prefix, endpoint: undefined, of, node: undefined };
 }
 
 /** What lies in a pool and on no node is inside the cluster all the same. */
 function poolRanges(pools: readonly IPPool[]): ClusterPrefix[] {
   return pools
     .filter(({ spec }) => (spec.allowedUses ?? ['Workload']).includes('Workload'))
-    .map(({ spec }) => ({
-      prefix: parsePrefix(spec.cidr),
-      endpoint: undefined,
-      of: 'pods',
-      node: undefined,
-    }));
+    .map(({ spec }) => wholeRange(parsePrefix(spec.cidr), 'pods'));
 }
 
 /** The segments that hold pods or may at any moment, and addresses of other segments that pods have taken along. */

@@ -1,9 +1,12 @@
+import { isDeepStrictEqual } from 'node:util';
 import { bitsOf, familyOf } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
 import { openMap } from '../ebpf/map.ts';
 import { pinDirectory } from './directory.ts';
-import { MAPS, type Tunnel, type TunnelKey } from './layout.ts';
+import { MAPS, TUNNEL_FLAGS, type Tunnel, type TunnelKey } from './layout.ts';
 import type { ClusterPrefix } from './tunnelPlan.ts';
+
+const FLAGS = { node: 0, pods: TUNNEL_FLAGS.ofPods, services: TUNNEL_FLAGS.ofServices } as const;
 
 /**
  * Makes `tb_tunnels` say this and nothing else. What is new comes first: at no time is an address outside the cluster that
@@ -15,13 +18,13 @@ export function writeTunnels(bpfDir: string, prefixes: readonly ClusterPrefix[])
   const map = openMap(pinDirectory(bpfDir).map('tb_tunnels'), MAPS.tb_tunnels.key, MAPS.tb_tunnels.value);
   try {
     const known = new Map([...map.entries()].map(([key, value]) => [nameOf(key), { key, value }]));
-    for (const { prefix, endpoint } of prefixes) {
+    for (const { prefix, endpoint, of } of prefixes) {
       const key = keyOf(prefix);
       const name = nameOf(key);
-      const value: Tunnel = { endpoint };
+      const value: Tunnel = { endpoint, flags: FLAGS[of] };
       const before = known.get(name);
       known.delete(name);
-      if (before?.value.endpoint !== endpoint || before === undefined) map.set(key, value);
+      if (!isDeepStrictEqual(before?.value, value)) map.set(key, value);
     }
     for (const { key } of known.values()) map.delete(key);
   } finally {

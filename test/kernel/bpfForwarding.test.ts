@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { type IPv4, parseIP } from '../../src/address/ip.ts';
-import { NO_ADDRESS, POD_FLAGS } from '../../src/datapath/layout.ts';
+import { NO_ADDRESS, POD_FLAGS, TUNNEL_FLAGS } from '../../src/datapath/layout.ts';
 import type { Reason } from '../../src/datapath/reasons.ts';
 import { type SkBuff, skBuff, testRun } from '../../src/ebpf/program.ts';
 import { Datapath, type ProgramName } from './bpfRig.ts';
@@ -123,8 +123,14 @@ beforeEach(() => {
     tb_pods.set(parseIP(other), { ...elsewhere, flags: 0 });
     tb_pods.set(parseIP(slow), { ...elsewhere, flags: POD_FLAGS.stack });
     const bits = family === 4 ? 120 : 32;
-    tb_tunnels.set({ length: bits, address: parseIP(tunnelled) }, { endpoint: parseIP('192.0.2.9') as IPv4 });
-    tb_tunnels.set({ length: bits, address: parseIP(native) }, { endpoint: undefined });
+    tb_tunnels.set(
+      { length: bits, address: parseIP(tunnelled) },
+      { endpoint: parseIP('192.0.2.9') as IPv4, flags: TUNNEL_FLAGS.ofPods },
+    );
+    tb_tunnels.set(
+      { length: bits, address: parseIP(native) },
+      { endpoint: undefined, flags: TUNNEL_FLAGS.ofPods },
+    );
   }
 });
 

@@ -15,6 +15,7 @@ import {
   POD_FLAGS,
   SCOPES,
   SERVICE_FLAGS,
+  TUNNEL_FLAGS,
 } from '../../src/datapath/layout.ts';
 import { MAGLEV_RING } from '../../src/datapath/maglev.ts';
 import { OBJECTS } from '../../src/datapath/programs.ts';
@@ -91,6 +92,7 @@ test('states, flags and sizes have the numbers that maps.h gives them', () => {
     ...flagged('NETNS', NETNS_FLAGS),
     ...flagged('POD', POD_FLAGS),
     ...flagged('NODE', NODE_FLAGS),
+    ...flagged('TUNNEL', TUNNEL_FLAGS),
     ...SCOPES.map((name, number) => [upper(name), number] as const),
     ['NAT_REPLY', NAT_REPLY],
     ['MAGLEV_RING', MAGLEV_RING],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/store/compliance.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
-import { NodesRig, type RigNode, seenOn } from './nodesRig.ts';
+import { NodesRig, type RigNode, type Seen, seenOn } from './nodesRig.ts';
 import {
   addressOf,
   counts,
@@ -12,11 +12,15 @@ import {
   OUTSIDE,
   outsideOf,
   peerOf,
+  podAddress,
+  put,
   serve,
   tcp,
   udp,
   VIP,
 } from './outsideWorld.ts';
+import { PacketSocket } from './packetSocket.ts';
+import { udp as datagram, frame } from './packets.ts';
 
 const namespaces = new TestNamespaces('tboutrefuse');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
@@ -44,21 +48,54 @@ function flood(from: TestNamespace, address: string, port: number, count: number
   };
 }
 
+const udp9 = () => datagram({ from: 9, to: 9, payload: 'x' });
+
+function ping(from: TestNamespace, address: string): void {
+  from.attempt('ping', '-c1', '-W1', address);
+}
+
+/** Also of one that is no fabric's. */
+const seenIn = (namespace: TestNamespace, body: () => unknown) => seenOn(namespace, 'eth0', body);
+
+/** Of errors not what they quote. */
+function to(seen: readonly Seen[], address: string): string[] {
+  return seen
+    .flatMap(({ outer }) => outer.split(' about [')[0] ?? [])
+    .filter((text) => text.includes(`> ${address} ttl`));
+}
+
+/** The ranges whose addresses nodes give to services. */
+function announce(store: string, cidrs: readonly string[]): void {
+  put(store, 'BGPConfiguration', 'default', {
+    apiVersion: 'network.tombolo.dev/v1alpha1',
+    kind: 'BGPConfiguration',
+    metadata: { name: 'default' },
+    spec: { serviceLoadBalancerIPs: cidrs.map((cidr) => ({ cidr })) },
+  });
+}
+
 describe('a client outside that cannot be served', () => {
   let nodes: NodesRig;
   let first: RigNode;
   let overlaid: RigNode;
+  let third: RigNode;
   let outside: TestNamespace;
   let server: Pod;
   let remote: Pod;
+  let peer: Pod;
 
   before(async () => {
-    nodes = new NodesRig(namespaces, 'tboref', [{ routing: 'underlay' }, { routing: 'overlay' }]);
-    [first, overlaid] = [nodes.node(1), nodes.node(2)];
+    nodes = new NodesRig(namespaces, 'tboref', [
+      { routing: 'underlay' },
+      { routing: 'overlay', config: { masquerade: true } },
+      { routing: 'underlay' },
+    ]);
+    [first, overlaid, third] = [nodes.node(1), nodes.node(2), nodes.node(3)];
     outside = outsideOf(namespaces, 'tboref', nodes);
     await nodes.start();
     server = await first.rig.pod('server');
     remote = await overlaid.rig.pod('remote');
+    peer = await third.rig.pod('peer');
     await Promise.all([outside, server.namespace].map(serve));
     // The node's own device computes checksums of what leaves, so that the wire has whole ones to be looked at.
     first.rig.node.run('ethtool', '-K', 'up0', 'tx', 'off');
@@ -146,6 +183,74 @@ describe('a client outside that cannot be served', () => {
       assert.equal(refused + quiet, 400);
       assert.ok(((await counts(first)).get('outside_unanswered') ?? 0) >= before + 200);
       await eventually(() => assert.equal(tcp(outside, vip, 81), 'ECONNREFUSED'));
+    });
+
+    /** In the announced range, and no service's. */
+    const nobodys = family === 4 ? '203.0.113.77' : '2001:db8:203::77';
+    const range = family === 4 ? '203.0.113.0/24' : '2001:db8:203::/64';
+
+    test(`an address that no service has circles between node and leaf while nobody says that it is announced (IPv${family})`, async () => {
+      nodes.fabric.run('ip', 'route', 'replace', range, 'via', addressOf(first, family));
+      const seen = await seenOn(nodes.fabric, first.port, () => ping(outside, nobodys));
+      assert.ok(to(seen, nobodys).length > 10, `${to(seen, nobodys).length} packets`);
+    });
+
+    test(`and ends at the node as soon as it is (IPv${family})`, async () => {
+      announce(nodes.store, [range]);
+      await eventually(() => assert.equal(tcp(outside, nobodys, 80), 'ECONNREFUSED'));
+      const before = (await counts(first)).get('outside_no_service') ?? 0;
+      const seen = await seenOn(nodes.fabric, first.port, () => {
+        assert.equal(tcp(outside, nobodys, 80), 'ECONNREFUSED');
+        assert.equal(udp(outside, nobodys, 80), 'ECONNREFUSED');
+        ping(outside, nobodys);
+      });
+      const words = seen.map(({ outer }) => outer).join('\n');
+      assert.equal(to(seen, nobodys).length, 3, words);
+      assert.equal(to(seen, OUTSIDE[family]).length, 3, words);
+      assert.equal((await counts(first)).get('outside_no_service'), before + 3);
+    });
+
+    test(`for pods of the same node too, and of others (IPv${family})`, () => {
+      for (const pod of [server, peer]) assert.equal(tcp(pod.namespace, nobodys, 80), 'ECONNREFUSED');
+    });
+
+    test(`and for those that would be hidden, before they leave their node (IPv${family})`, async () => {
+      // Node 2 learns of the announcement by itself.
+      await eventually(() => assert.equal(tcp(remote.namespace, nobodys, 80), 'ECONNREFUSED'));
+      const seen = await seenOn(nodes.fabric, overlaid.port, () => {
+        assert.equal(tcp(remote.namespace, nobodys, 80), 'ECONNREFUSED');
+        assert.equal(udp(remote.namespace, nobodys, 80), 'ECONNREFUSED');
+      });
+      assert.deepEqual(to(seen, nobodys), []);
+    });
+
+    test(`an address of the range that a service has is served (IPv${family})`, async () => {
+      publish();
+      await eventually(() => assert.equal(peerOf(tcp(outside, vip, 80)), OUTSIDE[family]));
+    });
+
+    test(`nobody speaks from the network with the address of a pod that is not there (IPv${family})`, async () => {
+      const target = podAddress(server, family);
+      const from = (source: string) => {
+        const wire = new PacketSocket(nodes.fabric, first.port);
+        const { address: destinationMac } = first.rig.node.ip('link show up0')[0];
+        wire.send(frame({ source, destination: target, destinationMac, transport: udp9() }));
+        wire.close();
+      };
+      const heard = async (source: string) =>
+        (await seenIn(server.namespace, () => from(source))).some(({ outer }) =>
+          outer.includes(`${source} > `),
+        );
+      const dropped = async () => (await counts(first)).get('wrong_origin') ?? 0;
+      const before = await dropped();
+      assert.equal(await heard(target), false, 'its own');
+      assert.equal(await heard(addressOf(first, family)), false, "its node's");
+      assert.equal(await heard(podAddress(remote, family)), false, "one's that has to come by a tunnel");
+      assert.equal(await dropped(), before + 3);
+      assert.equal(await heard(podAddress(peer, family)), true, "one's of the underlay");
+      assert.equal(await heard(addressOf(overlaid, family)), true, "a node's of the overlay");
+      assert.equal(await heard(OUTSIDE[family]), true, 'from outside');
+      assert.equal(await dropped(), before + 3);
     });
   }
 });
