@@ -59,7 +59,8 @@
 	REASON(masqueraded, EVENT, "A flow began that hides a pod behind the node.") \
 	REASON(outside_unanswered, DROP, "A client outside was not told that it is refused: so many have been in this second.") \
 	REASON(outside_no_service, DENY, "A packet came for an announced address that no service has.") \
-	REASON(wrong_origin, DROP, "A packet from the network claimed to come from a pod that cannot send that way.")
+	REASON(wrong_origin, DROP, "A packet from the network claimed to come from a pod that cannot send that way.") \
+	REASON(socket_stored, EVENT, "A connected socket found its place in tb_tcp_service taken: its service is in its storage.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

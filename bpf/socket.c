@@ -1,23 +1,9 @@
 /* This file contains the programs at the socket hooks of a cgroup, where a service is given a backend before there is
  * any packet: a connection costs nothing afterwards. */
+#include "sock_service.h"
 #include "sockets.h"
 
 /* --- connect: what the socket is for is decided once ------------------------------------------------------------ */
-
-static __always_inline void remember_service(struct bpf_sock_addr *context, const struct endpoint *service,
-					     const struct backend *backend)
-{
-	struct sock_service remembered = {
-		.service = service->address,
-		.backend = backend->address,
-		.service_port = service->port,
-		.backend_port = backend->port,
-	};
-	struct sock_service *stored =
-		bpf_sk_storage_get(&tb_sock_service, context->sk, &remembered, BPF_SK_STORAGE_GET_F_CREATE);
-	if (stored)
-		*stored = remembered; /* of an earlier connect() of the same socket, it was kept */
-}
 
 static __always_inline int connect_to(struct bpf_sock_addr *context, bool ipv6)
 {
@@ -30,13 +16,19 @@ static __always_inline int connect_to(struct bpf_sock_addr *context, bool ipv6)
 	 * cannot be told. */
 	bool left_to_packets = destination.protocol == IPPROTO_UDP && caller.netns_flags & NETNS_PACKET;
 	if (kind == IS_NO_SERVICE || left_to_packets) {
-		bpf_sk_storage_delete(&tb_sock_service, context->sk);
+		forget_service(context);
 		return ALLOW;
 	}
 	struct backend *backend = find_backend(choose_backend(&destination, &caller.client));
 	if (!backend)
 		return refuse_socket(REASON_socket_no_backend);
-	remember_service(context, &destination, backend);
+	struct sock_service known = {
+		.service = destination.address,
+		.backend = backend->address,
+		.service_port = destination.port,
+		.backend_port = backend->port,
+	};
+	remember_service(context, &known);
 	set_endpoint(context, ipv6, &backend->address, backend->port);
 	count(REASON_socket_connected);
 	return ALLOW;
@@ -59,10 +51,10 @@ int tb_connect6(struct bpf_sock_addr *context)
 /* False: the socket was not connected to a service, or this is not its backend. */
 static __always_inline bool show_service(struct bpf_sock_addr *context, const struct endpoint *peer, bool ipv6)
 {
-	struct sock_service *stored = bpf_sk_storage_get(&tb_sock_service, context->sk, NULL, 0);
-	if (!stored || stored->backend_port != peer->port || !address_equal(&stored->backend, &peer->address))
+	struct sock_service *known = recall_service(context);
+	if (!known || known->backend_port != peer->port || !address_equal(&known->backend, &peer->address))
 		return false;
-	set_endpoint(context, ipv6, &stored->service, stored->service_port);
+	set_endpoint(context, ipv6, &known->service, known->service_port);
 	return true;
 }
 
@@ -187,6 +179,16 @@ SEC("cgroup/sendmsg6")
 int tb_sendmsg6(struct bpf_sock_addr *context)
 {
 	return send_to(context, IPV6);
+}
+
+/* --- release: the last descriptor of a socket is closed ----------------------------------------------------------- */
+
+SEC("cgroup/sock_release")
+int tb_sock_release(struct bpf_sock *socket)
+{
+	if (socket->protocol == IPPROTO_TCP)
+		leave_place(bpf_get_socket_cookie(socket));
+	return ALLOW;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,13 +1,19 @@
 import { existsSync, statSync } from 'node:fs';
 import { withDescriptor } from '../ebpf/bpf.ts';
 import { openCgroup } from '../ebpf/cgroup.ts';
+import { raw } from '../ebpf/codec.ts';
 import { type AttachType, createLink, detachLink, isDefunct, linkInfo, updateLink } from '../ebpf/link.ts';
+import { openMap } from '../ebpf/map.ts';
 import { listPins, openPin, replacePin, unpin } from '../ebpf/pin.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import type { PinDirectory } from './directory.ts';
+import { MAPS } from './layout.ts';
 
-/** Where each socket program sits. */
+/**
+ * Where each socket program sits. The one that makes room in `tb_tcp_service` comes before those that fill it.
+ */
 const HOOKS: Readonly<Record<string, AttachType>> = {
+  tb_sock_release: 'cgroup_inet_sock_release',
   tb_connect4: 'cgroup_inet4_connect',
   tb_connect6: 'cgroup_inet6_connect',
   tb_sendmsg4: 'cgroup_udp4_sendmsg',
@@ -36,8 +42,24 @@ export function attachCgroupPrograms(
       if (existsSync(path) && withDescriptor(openPin(path), (link) => updated(link, program, inode)))
         continue;
       replaceLink(path, createLink(program, target, type));
+      if (name === 'tb_sock_release') forgetTcpServices(directory);
     }
   });
+}
+
+/**
+ * Frees all places of `tb_tcp_service`: sockets that were closed while nobody looked have left theirs taken. Who is
+ * connected is told the backend from now on.
+ */
+function forgetTcpServices(directory: PinDirectory): void {
+  const { key, value } = MAPS.tb_tcp_service;
+  const map = openMap(directory.map('tb_tcp_service'), key, raw(value.size));
+  try {
+    const taken = [...map.entries()].filter(([, place]) => place.some((byte) => byte !== 0));
+    map.setAll(taken.map(([place]) => [place, Buffer.alloc(value.size)]));
+  } finally {
+    map.close();
+  }
 }
 
 /** Puts the program into a link, unless the link belongs elsewhere. */

@@ -256,6 +256,15 @@ export const sockPeer = struct<{ address: IP; port: number; backend: number }>({
   backend: u32,
 });
 
+/** The service that a connected TCP socket believes its peer to be. */
+export interface TcpService {
+  /** The socket's; 0: the place is free. */
+  readonly cookie: bigint;
+  readonly known: Buffer;
+}
+
+export const tcpService = struct<TcpService>({ cookie: u64, known: raw(36), lock: padding(4) });
+
 /** `POD_…` of maps.h. */
 export const POD_FLAGS = { stack: 1, keepsAddress: 2, answersStack: 4 } as const;
 
@@ -422,6 +431,8 @@ export const MAPS = {
   tb_held: { key: heldKey, value: held },
   tb_netns: { key: u64, value: netns },
   tb_sock_peers: { key: sockPeerKey, value: sockPeer },
+  /** By cookie, modulo the size. */
+  tb_tcp_service: { key: u32, value: tcpService },
   tb_pods: { key: address, value: pod },
   tb_stack_flows: { key: stackFlow, value: u8 },
   tb_tunnels: { key: tunnelKey, value: tunnel },

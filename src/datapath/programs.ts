@@ -28,7 +28,7 @@ export const OBJECTS = {
   vxlan_egress: ['tb_vxlan_out'],
   socket: [
     ...['tb_connect4', 'tb_connect6', 'tb_sendmsg4', 'tb_sendmsg6'],
-    ...['tb_recvmsg4', 'tb_recvmsg6', 'tb_getpeername4', 'tb_getpeername6'],
+    ...['tb_recvmsg4', 'tb_recvmsg6', 'tb_getpeername4', 'tb_getpeername6', 'tb_sock_release'],
   ],
   flow_gc: ['tb_flow_gc'],
   held_gc: ['tb_held_gc'],

@@ -278,6 +278,11 @@ export const REASONS = [
     kind: 'drop',
     sentence: 'A packet from the network claimed to come from a pod that cannot send that way.',
   },
+  {
+    name: 'socket_stored',
+    kind: 'event',
+    sentence: 'A connected socket found its place in tb_tcp_service taken: its service is in its storage.',
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

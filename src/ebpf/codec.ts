@@ -90,10 +90,11 @@ type Fields<T> = { readonly [K in keyof T]-?: Codec<T[K]> };
 
 /**
  * A struct from its fields in C order, under their C names. There is no implicit padding: what C would
- * insert is a field named `zero`, made by {@link padding}, in C and here.
+ * insert is a field named `zero`, made by {@link padding}, in C and here. So is a `bpf_spin_lock`, named `lock`: the kernel
+ * shows it to nobody.
  */
 export function struct<T extends object>(
-  fields: Fields<T> & { readonly zero?: Codec<void> },
+  fields: Fields<T> & { readonly zero?: Codec<void>; readonly lock?: Codec<void> },
 ): StructCodec<T> {
   let size = 0;
   const placed = Object.entries<Codec<unknown>>(fields).map(([name, codec]) => {
@@ -101,7 +102,7 @@ export function struct<T extends object>(
     size += codec.size;
     return { name, offset, size: codec.size, codec };
   });
-  const visible = placed.filter(({ name }) => name !== 'zero');
+  const visible = placed.filter(({ name }) => name !== 'zero' && name !== 'lock');
   return {
     size,
     fields: placed,

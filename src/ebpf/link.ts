@@ -11,6 +11,7 @@ export const ATTACH_TYPES = {
   trace_iter: 28,
   cgroup_inet4_getpeername: 29,
   cgroup_inet6_getpeername: 30,
+  cgroup_inet_sock_release: 34,
   tcx_ingress: 46,
   tcx_egress: 47,
 } as const;

@@ -34,6 +34,7 @@ const PROGRAMS: readonly ProgramName[] = [
   'tb_recvmsg6',
   'tb_getpeername4',
   'tb_getpeername6',
+  'tb_sock_release',
   'tb_flow_gc',
   'tb_held_gc',
   'tb_nat_gc',

@@ -29,6 +29,10 @@ export interface Pod {
   readonly process: PodProcess;
 }
 
+interface Entering {
+  enter(cgroup: string): void | Promise<void>;
+}
+
 const SOCKET_PROGRAMS: readonly [ProgramName, AttachType][] = [
   ['tb_connect4', 'cgroup_inet4_connect'],
   ['tb_connect6', 'cgroup_inet6_connect'],
@@ -38,6 +42,7 @@ const SOCKET_PROGRAMS: readonly [ProgramName, AttachType][] = [
   ['tb_recvmsg6', 'cgroup_udp6_recvmsg'],
   ['tb_getpeername4', 'cgroup_inet4_getpeername'],
   ['tb_getpeername6', 'cgroup_inet6_getpeername'],
+  ['tb_sock_release', 'cgroup_inet_sock_release'],
 ];
 
 const PACKET_PROGRAMS: readonly [string, Direction, ProgramName][] = [
@@ -170,8 +175,8 @@ export class PodNetwork {
     });
   }
 
-  /** Puts a pod's process into a cgroup that carries the socket programs. */
-  async attachSockets(datapath: Datapath, pod: Pod): Promise<void> {
+  /** Puts a process into a cgroup that carries the socket programs. */
+  async attachSockets(datapath: Datapath, { process: who }: { process: Entering }): Promise<void> {
     if (this.#cgroup === undefined) {
       this.#cgroup = join(cgroupRoot() ?? '', `${this.#prefix}${process.pid}`);
       mkdirSync(this.#cgroup);
@@ -181,7 +186,7 @@ export class PodNetwork {
       }
       closeSync(fd);
     }
-    await pod.process.enter(this.#cgroup);
+    await who.enter(this.#cgroup);
   }
 
   /** Lists a pod's namespace as served. */

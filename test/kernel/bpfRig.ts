@@ -43,6 +43,7 @@ export type ProgramName =
   | `tb_uplink_${'in' | 'out'}`
   | `tb_vxlan_${'in' | 'out'}`
   | `tb_${'connect' | 'sendmsg' | 'recvmsg' | 'getpeername'}${4 | 6}`
+  | 'tb_sock_release'
   | 'tb_flow_gc'
   | 'tb_held_gc'
   | 'tb_nat_gc';

@@ -69,6 +69,23 @@ function flows() {
   return openMap(directory.map('tb_flows'), MAPS.tb_flows.key, MAPS.tb_flows.value);
 }
 
+function tcpServices() {
+  return openMap(directory.map('tb_tcp_service'), MAPS.tb_tcp_service.key, MAPS.tb_tcp_service.value);
+}
+
+function occupyPlace(): void {
+  const map = tcpServices();
+  map.set(7, { cookie: 7n, known: Buffer.alloc(36, 1) });
+  map.close();
+}
+
+function takenPlaces(): number[] {
+  const map = tcpServices();
+  const places = [...map.entries()].filter(([, { cookie }]) => cookie !== 0n).map(([place]) => place);
+  map.close();
+  return places;
+}
+
 /** A flow that will not time out during a test: both halves. */
 function addFlow(
   map: ReturnType<typeof flows>,
@@ -164,8 +181,13 @@ describe('the datapath', () => {
     const other = `${cgroup}-other`;
     mkdirSync(other);
     const before = link('tb_connect4').cgroup;
+    occupyPlace();
+    load()[Symbol.dispose]();
+    assert.deepEqual(takenPlaces(), [7]);
     load(sizes, silentLog, other)[Symbol.dispose]();
     assert.notEqual(link('tb_connect4').cgroup, before);
+    // From here on nobody would free the places of sockets in the cgroup that was left.
+    assert.deepEqual(takenPlaces(), []);
     rmdirSync(other);
     // The kernel lets go of a removed cgroup's links a little later.
     for (let tries = 0; tries < 100 && !isDefunct(link('tb_connect4')); tries++) await setTimeout(20);
