@@ -12,7 +12,7 @@ const pool = (spec: IPPool['spec']) => ({ metadata: { name: 'pool' }, spec }) as
 
 function segment(cidr: string, more: Partial<SegmentUsage['segment']> = {}, used = 0): SegmentUsage {
   const state = { prefix: parsePrefix(cidr), state: 'active' as const, generation: 1, ...more };
-  return { segment: state, capacity: 256n, used, resting: 0 };
+  return { segment: state, capacity: 256n, used, resting: 0, reserved: 0n };
 }
 
 function look(given: Partial<NodeInputs>) {

@@ -9,6 +9,7 @@ import { type ClaimWish, type Holder, type HolderNode, OUT_OF_SERVICE, reasonToW
 import {
   BOUND,
   boundAddresses,
+  doubted,
   held,
   newClaim,
   released,
@@ -94,7 +95,11 @@ export class ClaimHolders {
   async reconcile(): Promise<void> {
     const { claims } = this.#parts;
     if (!claims.listed) return;
-    for (const [key, claim] of claims.all()) if (!claims.isBusy(key)) await this.#letGo(key, claim);
+    for (const [key, claim] of claims.all()) {
+      if (claims.isBusy(key)) continue;
+      await this.#answerDoubt(key, claim);
+      await this.#letGo(key, claim);
+    }
   }
 
   async #win(key: string, request: ClaimRequest): Promise<Allocation> {
@@ -129,6 +134,7 @@ export class ClaimHolders {
     const { wish } = request.terms;
     const claim = stored ?? (wish && (await this.#make(request.pod, wish)));
     if (claim === undefined) return { wait: 'it has just been removed' };
+    if (claim.metadata.deletionTimestamp !== undefined) return { wait: 'it is being deleted' };
     const asker = { node, container: request.owner.containerID, podUID: request.pod.uid };
     const { holder } = viewOf(claim);
     const heldHere = (container: string) => this.#holds(container);
@@ -139,7 +145,7 @@ export class ClaimHolders {
       return { wait: `nobody has set aside ${missing.map(formatIP).join(', ')}: ${this.#whyUnbound(claim)}` };
     }
     try {
-      const current = wish ? await this.#renew(claim, wish) : claim;
+      const current = await this.#renew(claim, wish);
       const addresses = [...boundAddresses(current), ...unboundAddresses(current)];
       if (addresses.length === 0) return await this.#bind(key, current, asker, request);
       return await this.#take(key, current, addresses, asker, request);
@@ -253,7 +259,7 @@ export class ClaimHolders {
   }
 
   /** A workload that was made anew takes over what its namesake left, and says how long to keep it. */
-  async #renew(claim: IPClaim, wish: ClaimWish): Promise<IPClaim> {
+  async #renew(claim: IPClaim, wish: ClaimWish | undefined): Promise<IPClaim> {
     const next = renewed(claim, wish);
     return next === claim ? claim : this.#parts.store.update(next);
   }
@@ -278,6 +284,17 @@ export class ClaimHolders {
       if (isStoreError(error, 'NotFound')) return 'gone';
       throw new CniError(CODE.tryAgainLater, `Cannot ask for node ${holder.node}: ${messageOf(error)}`);
     }
+  }
+
+  /** The `Node` may have been deleted while its pods ran on. */
+  async #answerDoubt(key: string, claim: IPClaim): Promise<void> {
+    const { node, store, log } = this.#parts;
+    const { holder } = viewOf(claim);
+    const { doubted: container } = claim.status ?? {};
+    if (container === undefined || holder?.node !== node || holder.container !== container) return;
+    if (!this.#holds(container)) return;
+    const done = await unlessChanged(store.updateStatus(doubted(claim, undefined)));
+    if (done) log.warning('this node is gone, as the cluster has it, and its pods are not', { claim: key });
   }
 
   async #letGo(key: string, claim: IPClaim): Promise<void> {

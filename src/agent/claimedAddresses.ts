@@ -94,11 +94,13 @@ export class ClaimedAddresses {
 
   async #setAside(key: string, claim: IPClaim): Promise<void> {
     const { ipam, store, log } = this.#parts;
-    const asked = unboundAddresses(claim).filter((address) => this.#parts.ipam.owns(address));
+    const wanted = unboundAddresses(claim).filter((address) => ipam.owns(address));
+    const asked = wanted.filter((address) => ipam.usable(address));
     const mine = [...boundAddresses(claim).filter((address) => this.#parts.ipam.owns(address)), ...asked];
     try {
       const { holder } = viewOf(claim);
       await ipam.keep(key, mine, holder?.node === this.#parts.node ? holder.container : undefined);
+      if (asked.length < wanted.length) return await this.#refuse(key, claim, wanted);
       if (asked.length === 0) return;
       if (await unlessChanged(store.updateStatus(withBound(setAside(claim, asked), undefined)))) {
         log.info('addresses set aside', { claim: key, addresses: asked.map(formatIP) });
@@ -108,6 +110,15 @@ export class ClaimedAddresses {
       const told = withBound(claim, error.message);
       if (told !== claim) await unlessChanged(store.updateStatus(told));
     }
+  }
+
+  /** What was reserved before anybody set it aside is nobody's. */
+  async #refuse(key: string, claim: IPClaim, wanted: readonly IP[]): Promise<void> {
+    const { ipam, store } = this.#parts;
+    const reserved = wanted.filter((address) => !ipam.usable(address));
+    await ipam.forget(key, reserved);
+    const told = withBound(claim, `${reserved.map(formatIP).join(', ')} is reserved in its block`);
+    if (told !== claim) await unlessChanged(store.updateStatus(told));
   }
 
   async #forgetUnclaimed(): Promise<void> {

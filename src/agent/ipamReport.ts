@@ -5,7 +5,7 @@ import type { Metric } from './metrics.ts';
 import type { IpamReport, SegmentReport } from './reports.ts';
 
 export function segmentReports(ipam: Ipam): SegmentReport[] {
-  return ipam.usage().map(({ segment, capacity, used, resting }) => ({
+  return ipam.usage().map(({ segment, capacity, used, resting, reserved }) => ({
     cidr: formatPrefix(segment.prefix),
     gateway: segment.gateway === undefined ? undefined : formatIP(segment.gateway),
     state: segment.state,
@@ -14,6 +14,7 @@ export function segmentReports(ipam: Ipam): SegmentReport[] {
     capacity: String(capacity),
     used,
     resting,
+    reserved: String(reserved),
   }));
 }
 
@@ -44,11 +45,12 @@ export function ipamMetrics(ipam: Ipam): Metric[] {
     type: 'gauge',
     samples: [{ value }],
   });
-  const addresses = ipam.usage().flatMap(({ segment, capacity, used, resting }) => {
+  const addresses = ipam.usage().flatMap(({ segment, capacity, used, resting, reserved }) => {
     const cidr = formatPrefix(segment.prefix);
     return [
       { labels: { segment: cidr, state: 'used' }, value: used },
       { labels: { segment: cidr, state: 'resting' }, value: resting },
+      { labels: { segment: cidr, state: 'reserved' }, value: Number(reserved) },
       { labels: { segment: cidr, state: 'capacity' }, value: Number(capacity) },
     ];
   });

@@ -58,12 +58,13 @@ export function networkStatus(
     routing,
     borrowed: borrowed.map(formatIP),
     ready: usage.some(({ segment }) => segment.state === 'active'),
-    segments: usage.map(({ segment, used, resting }) => ({
+    segments: usage.map(({ segment, used, resting, reserved }) => ({
       cidr: formatPrefix(segment.prefix),
       generation: segment.generation,
       used: used + resting,
       drained: segment.state === 'releasing' && used + resting === 0 && isWithdrawn(segment.prefix),
       pinned: ips.some((ip) => contains(segment.prefix, ip)),
+      ...(reserved > 0n && { reserved: Number(reserved) }),
       ...(segment.gateway !== undefined && { gateway: formatIP(segment.gateway) }),
     })),
     requests,

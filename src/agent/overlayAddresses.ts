@@ -38,7 +38,11 @@ export async function holdOverlayAddresses(ipam: Ipam): Promise<IP[]> {
     ...ipam.allocations().flatMap(({ addresses }) => addresses),
     ...ipam.kept().keys(),
   ]);
-  const wanted = chooseOverlayAddresses(ipam.segments(), held, (address) => others.has(address));
+  const wanted = chooseOverlayAddresses(
+    ipam.segments(),
+    held,
+    (address) => others.has(address) || !ipam.usable(address),
+  );
   if (held.length === wanted.length && wanted.every((address) => held.includes(address))) return wanted;
   if (held.length > 0) await ipam.release(NODE_ITSELF);
   if (wanted.length > 0) await ipam.allocate({ owner: NODE_ITSELF, addresses: wanted });

@@ -58,6 +58,7 @@ async function mend(finding: Finding, parts: RepairParts): Promise<Outcome> {
     case 'segment held twice':
       return giveUp(object, parts);
     case 'address outside segments':
+    case 'reserved address in use':
     case 'address of a claim held without it':
       return left(`delete the pod: the one that comes after it gets an address of its own`);
     case 'segment without pool':

@@ -50,6 +50,8 @@ export interface SegmentReport {
   readonly used: number;
   /** Released, and not to be given out yet. */
   readonly resting: number;
+  /** Never given out; not in {@link capacity}. */
+  readonly reserved: string;
 }
 
 /** `/v1/endpoints`: the pods attached to this node. */

@@ -14,13 +14,14 @@ export function segmentsOf(
   if (segments.length === 0) {
     return configured.map(({ prefix, gateway }) => ({ prefix, gateway, state: 'active', generation: 1 }));
   }
-  return segments.map(({ cidr, gateway, state = 'active', generation = 1, pool }) => ({
+  return segments.map(({ cidr, gateway, state = 'active', generation = 1, pool, reserved }) => ({
     prefix: parsePrefix(cidr),
     gateway: gateway === undefined ? undefined : parseIP(gateway),
     // A claim may still turn out to be somebody else's, and a cooling segment is about to be.
     state: state === 'active' ? 'active' : 'releasing',
     generation,
     pool,
+    ...(reserved !== undefined && { reserved: reserved.map(parsePrefix) }),
   }));
 }
 

@@ -106,14 +106,15 @@ function addressSheet(report: AddressReport): string {
 
 function ipamTables({ pools, segments, allocations, kept }: IpamReport): string {
   const middle = table(
-    ['SEGMENT', 'STATE', 'POOL', 'GATEWAY', 'USED', 'RESTING', 'CAPACITY'],
-    segments.map(({ cidr, state, pool, gateway, used, resting, capacity }) => [
+    ['SEGMENT', 'STATE', 'POOL', 'GATEWAY', 'USED', 'RESTING', 'RESERVED', 'CAPACITY'],
+    segments.map(({ cidr, state, pool, gateway, used, resting, reserved, capacity }) => [
       cidr,
       state,
       pool,
       gateway,
       used,
       resting,
+      reserved,
       capacity,
     ]),
   );

@@ -4,7 +4,20 @@ import { table } from './print.ts';
 /** Pools and how they are used; blocks, then addresses. */
 export function poolTable(pools: readonly PoolUse[]): string {
   return table(
-    ['POOL', 'CIDR', 'BLOCK', 'HELD', 'COOLING', 'FREE', 'TOTAL', 'NODES', 'USED', 'CAPACITY', 'CLAIMS'],
+    [
+      'POOL',
+      'CIDR',
+      'BLOCK',
+      'HELD',
+      'COOLING',
+      'FREE',
+      'TOTAL',
+      'NODES',
+      'USED',
+      'RESERVED',
+      'CAPACITY',
+      'CLAIMS',
+    ],
     pools.map((one) => [
       one.disabled ? `${one.pool} (disabled)` : one.pool,
       one.cidr,
@@ -15,6 +28,7 @@ export function poolTable(pools: readonly PoolUse[]): string {
       one.total,
       one.nodes,
       one.used,
+      one.reserved,
       one.capacity,
       one.claims,
     ]),

@@ -58,7 +58,7 @@ test('a segment with a gateway keeps that, its first and its last address', () =
   for (const kept of ['10.0.0.0', '10.0.0.1', '10.0.0.7']) {
     refused('reserved', () => add(allocator, 'asks', 0, [parseIP(kept)]));
   }
-  assert.equal(allocator.segments[0]?.capacity, 5n);
+  assert.equal(allocator.segments[0]?.size, 5n);
 });
 
 test('a NIC draws from the segment of its link, a veth pair from a routed one, and either from what there is', () => {
@@ -184,7 +184,7 @@ test('an IPv6 segment of any size costs nothing, and its addresses are used agai
     remove(allocator, 'a', round * COOLDOWN);
   }
   assert.equal(allocator.segments[0]?.released.size, 200);
-  assert.equal(allocator.segments[0]?.capacity, 1n << 64n);
+  assert.equal(allocator.segments[0]?.size, 1n << 64n);
 });
 
 /** What an allocator must do, said with nothing but a table of who has what. */
@@ -401,13 +401,13 @@ test('an address kept for a claim counts as used, and rests when the claim is ov
   const allocator = allocatorOf(segment('10.0.0.0/31'));
   const addresses = [parseIP('10.0.0.1')];
   allocator.apply({ op: 'keep', claim: CLAIM, addresses });
-  assert.equal(allocator.used(segment('10.0.0.0/31')), 1);
+  assert.deepEqual(allocator.taken(segment('10.0.0.0/31')).map(formatIP), ['10.0.0.1']);
   assert.deepEqual(add(allocator, 'web'), ['10.0.0.0']);
   refused('exhausted', () => add(allocator, 'other'));
   allocator.apply({ op: 'forget', claim: 'shop/other', addresses, at: 0 });
   assert.equal(allocator.kept.size, 1);
   allocator.apply({ op: 'forget', claim: CLAIM, addresses, at: 100 });
-  assert.equal(allocator.used(segment('10.0.0.0/31')), 1);
+  assert.deepEqual(allocator.taken(segment('10.0.0.0/31')).map(formatIP), ['10.0.0.0']);
   const asked = { owner: owner('other'), addresses: [] };
   assert.deepEqual(allocator.choose(asked, 100 + COOLDOWN, COOLDOWN), { addresses, hot: [] });
 });
@@ -439,4 +439,27 @@ test('a release that comes late frees nothing of whoever has the address by now,
   assert.deepEqual(add(allocator, 'new', COOLDOWN), ['10.0.0.0']);
   remove(allocator, 'old', COOLDOWN);
   refused('exhausted', () => add(allocator, 'third', 10 * COOLDOWN));
+});
+
+test('a reserved address is nobody’s, and whoever had it before keeps it until it lets go', () => {
+  const allocator = allocatorOf(segment('10.0.0.0/30'));
+  assert.deepEqual(add(allocator, 'before'), ['10.0.0.0']);
+  const reserved = [parsePrefix('10.0.0.0/31')];
+  const small = segment('10.0.0.0/30', { reserved });
+  allocator.apply({ op: 'segments', segments: [small] });
+  const reservedAt = (now: number) => allocator.segments[0]?.reserved(now, COOLDOWN, allocator.taken(small));
+  assert.equal(reservedAt(0), 1n, 'the other one is in use');
+  assert.deepEqual(add(allocator, 'one'), ['10.0.0.2']);
+  assert.deepEqual(add(allocator, 'two'), ['10.0.0.3']);
+  assert.throws(() => add(allocator, 'three'), /every one is in use, of 10\.0\.0\.0\/30 \(3\)/);
+  refused('reserved', () => add(allocator, 'four', 0, [parseIP('10.0.0.1')]));
+  remove(allocator, 'before', 10);
+  refused('exhausted', () => add(allocator, 'five', 10 + COOLDOWN));
+  assert.equal(reservedAt(10), 1n, 'it rests');
+  assert.equal(reservedAt(10 + COOLDOWN), 2n);
+  const again = new Allocator();
+  restoreState(again, stateToRecord(allocator));
+  assert.deepEqual(again.segments[0]?.segment.reserved, reserved);
+  again.apply({ op: 'segments', segments: [segment('10.0.0.0/30')] });
+  assert.deepEqual(add(again, 'six', 10 + COOLDOWN), ['10.0.0.1']);
 });

@@ -118,14 +118,18 @@ export class Allocator {
     return this.#kept;
   }
 
-  /** How many addresses of a segment are held, or kept for a claim. */
-  used({ prefix }: Segment): number {
-    let count = 0;
-    for (const address of this.#byAddress.keys()) if (contains(prefix, address)) count++;
-    for (const address of this.#kept.keys()) {
-      if (contains(prefix, address) && !this.#byAddress.has(address)) count++;
-    }
-    return count;
+  /** The addresses of a segment that are held, or kept for a claim. */
+  taken({ prefix }: Segment): IP[] {
+    const held = [...this.#byAddress.keys()].filter((address) => contains(prefix, address));
+    const kept = [...this.#kept.keys()].filter(
+      (address) => contains(prefix, address) && !this.#byAddress.has(address),
+    );
+    return [...held, ...kept];
+  }
+
+  /** Whether an address is one that pods may have, so far as this node's segments say. */
+  usable(address: IP): boolean {
+    return this.#segmentOf(address)?.usable(address) ?? false;
   }
 
   /**
@@ -247,7 +251,11 @@ export class Allocator {
       );
     }
     const full = segments
-      .map(({ segment, capacity }) => `${formatPrefix(segment.prefix)} (${capacity})`)
+      .map((state) => {
+        const rest = restIn(state.segment, cooldown);
+        const reserved = state.reserved(now, rest, this.taken(state.segment));
+        return `${formatPrefix(state.segment.prefix)} (${state.size - reserved})`;
+      })
       .join(', ');
     throw new Refusal('exhausted', `${verb}: every one is in use, of ${full}`, source);
   }
@@ -265,7 +273,10 @@ export class Allocator {
       throw new Refusal('outside', `${verb}: it is in no active segment of this node`);
     }
     if (!segment.usable(address)) {
-      throw new Refusal('reserved', `${verb}: ${formatPrefix(segment.segment.prefix)} keeps it for itself`);
+      throw new Refusal(
+        'reserved',
+        `${verb}: ${formatPrefix(segment.segment.prefix)} keeps it for itself, or its pool reserves it`,
+      );
     }
     const source = sources.find(({ family }) => family === familyOf(address));
     if (source && !feeds(segment.segment, source)) {

@@ -60,6 +60,16 @@ test('an address outside the segments of the node is found', () => {
   assert.match(found(books).join(), /^address outside segments: 10\.9\.0\.1: container a holds it/);
 });
 
+test('an address that was reserved under its pod is found', () => {
+  const reserved = [parsePrefix('10.0.0.0/31')];
+  const segments = [
+    { prefix: parsePrefix('10.0.0.0/28'), state: 'active', generation: 2, reserved } as const,
+  ];
+  assert.deepEqual(found({ segments }), [
+    'reserved address in use: 10.0.0.1: container a has held it since before its pool reserved it',
+  ]);
+});
+
 test('a segment that another node holds as well is found', () => {
   const others = [{ node: 'n2', cidr: parsePrefix('10.0.0.0/27') }];
   assert.deepEqual(found({ others }), ['segment held twice: 10.0.0.0/28: node n2 holds 10.0.0.0/27']);

@@ -58,6 +58,7 @@ export interface Finding {
     | 'allocation without attachment'
     | 'attachment without allocation'
     | 'address outside segments'
+    | 'reserved address in use'
     | 'segment held twice'
     | 'segment without pool'
     | 'segment outside pool';
@@ -188,15 +189,27 @@ function checkAllocation(allocation: Allocation, { attachments, segments, now }:
       object: formatIP(address),
       message: `${holder} holds it, and no segment of this node has it`,
     }));
+  const reserved = allocation.addresses
+    .filter((address) => segments.some((segment) => reserves(segment, address)))
+    .map((address) => ({
+      kind: 'reserved address in use' as const,
+      object: formatIP(address),
+      message: `${holder} has held it since before its pool reserved it`,
+    }));
+  const misplaced = [...outside, ...reserved];
   const key = ownerKey(allocation.owner);
   const attached = attachments.some((one) => ownerKey(one) === key);
-  if (attached || now - allocation.at < UNDER_WAY_MS) return outside;
+  if (attached || now - allocation.at < UNDER_WAY_MS) return misplaced;
   const object = allocation.addresses.map(formatIP).join(', ');
   const message = `${holder} holds it, and has no interface here; the runtime's GC gives it back`;
   return [
-    ...outside,
+    ...misplaced,
     { kind: 'allocation without attachment', object, message, ...nameOf(allocation.owner) },
   ];
+}
+
+function reserves({ reserved = [] }: Segment, address: IP): boolean {
+  return reserved.some((range) => contains(range, address));
 }
 
 function checkAttachment(attachment: Attachment, { allocations }: Books): Finding[] {

@@ -61,7 +61,10 @@ test('nobody takes the address of a container that has not let go, unless its no
   const held = claim({ holder: { node: 'a', container: 'old' } });
   const wait = (node: 'present' | 'gone' | 'out of service') => reasonToWait(held, asker, node, () => false);
   assert.match(wait('present') ?? '', /^container old on node a has not let go of it: .* taint it/);
-  assert.equal(wait('gone'), undefined);
+  assert.match(
+    wait('gone') ?? '',
+    /^container old was on node a, which is gone; the operator takes it for dead/,
+  );
   assert.equal(wait('out of service'), undefined);
   assert.equal(
     reasonToWait(claim(), asker, 'present', () => true),
@@ -93,8 +96,17 @@ test('a claim ends as its policy says, and only once nobody holds it', () => {
   for (const policy of ['Pod', 'Immutable', 'Never'] as const) {
     const holder = { node: 'a', container: 'c' };
     assert.equal(ends({ policy, holder, ttlSeconds: 0 }, gone), undefined, 'held');
-    assert.equal(ends({ policy, releasedAt: undefined, ttlSeconds: 0 }, gone), undefined, 'never held');
+    const written = { releasedAt: undefined, owner: { kind: 'StatefulSet', name: 'db' }, ttlSeconds: 0 };
+    assert.equal(ends({ policy, ...written }, gone), undefined, 'never held');
   }
+  const failed = {
+    podUID: undefined,
+    releasedAt: undefined,
+    owner: { kind: 'Pod', name: 'db-0', uid: 'pod-1' },
+  };
+  assert.match(ends({ policy: 'Pod', ...failed }, gone) ?? '', /pod db-0 is gone/, 'its ADD came to nothing');
+  assert.match(ends({ policy: 'Pod', ...failed }, { ...there, pod: 'pod-2' }) ?? '', /made anew/);
+  assert.equal(ends({ policy: 'Pod', ...failed }, there), undefined);
 });
 
 test('an address that nobody holds is kept for ttlSeconds at most, and a clock set back keeps it longer', () => {

@@ -119,7 +119,10 @@ export function reasonToWait(
     if (holder.container === asker.container || !heldHere(holder.container)) return undefined;
     return `container ${container} of this node has not let go of it: an earlier pod of this name is still being removed`;
   }
-  if (node !== 'present') return undefined;
+  if (node === 'out of service') return undefined;
+  if (node === 'gone') {
+    return `container ${container} was on node ${holder.node}, which is gone; the operator takes it for dead when its agent has not answered for a while`;
+  }
   return `container ${container} on node ${holder.node} has not let go of it: an earlier pod of this name is still being removed there; if that node is dead, delete its Node or taint it ${OUT_OF_SERVICE}`;
 }
 
@@ -132,26 +135,33 @@ export interface Surroundings {
 }
 
 /**
- * Why a claim is over, or undefined while it is to be kept. Nothing that is held ends, nothing that was never held, and
- * nothing on mere suspicion.
+ * Why a claim is over, or undefined while it is to be kept. Nothing that is held ends, and nothing on mere suspicion; what
+ * was never held only if it names its owner by UID: such a one does not come again.
  *
  * @param now Wall time in ms. A clock that was set back keeps a claim longer, never shorter.
  */
 export function reasonToEnd(claim: ClaimView, surroundings: Surroundings, now: number): string | undefined {
   const { holder, releasedAt, policy, ttlSeconds, owner } = claim;
-  if (holder !== undefined || releasedAt === undefined) return undefined;
-  const seconds = Math.floor(Math.max(0, now - releasedAt) / 1000);
-  if (ttlSeconds !== undefined && seconds >= ttlSeconds) {
-    return `nobody has held it for ${seconds} s, and ttlSeconds is ${ttlSeconds}`;
+  if (holder !== undefined || !mayEnd(claim)) return undefined;
+  if (ttlSeconds !== undefined && releasedAt !== undefined) {
+    const seconds = Math.floor(Math.max(0, now - releasedAt) / 1000);
+    if (seconds >= ttlSeconds) {
+      return `nobody has held it for ${seconds} s, and ttlSeconds is ${ttlSeconds}`;
+    }
   }
   if (policy === 'Pod' && surroundings.pod === undefined) return `pod ${claim.name} is gone`;
-  const recreated =
-    claim.podUID !== undefined && surroundings.pod !== '' && claim.podUID !== surroundings.pod;
+  const uid = claim.podUID ?? (owner.kind === 'Pod' ? owner.uid : undefined);
+  const recreated = uid !== undefined && surroundings.pod !== '' && uid !== surroundings.pod;
   if (policy === 'Pod' && recreated) return `pod ${claim.name} has been made anew`;
   if (policy === 'Immutable' && surroundings.owner === 'absent') {
     return `its owner ${owner.kind} ${owner.name} is gone, or has no such pod any more`;
   }
   return undefined;
+}
+
+/** Whether it is worth asking who is left to come back for a claim that nobody holds. */
+export function mayEnd({ releasedAt, owner }: Pick<ClaimView, 'releasedAt' | 'owner'>): boolean {
+  return releasedAt !== undefined || owner.uid !== undefined;
 }
 
 /** Whether a StatefulSet, if it is the one that is meant, has a pod of this name. */

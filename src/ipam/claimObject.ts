@@ -1,5 +1,5 @@
 import { formatIP, type IP, parseIP } from '../address/ip.ts';
-import type { IPClaim } from '../store/kinds/ipClaim.ts';
+import { CLAIM_PROTECTION, type IPClaim } from '../store/kinds/ipClaim.ts';
 import { TOMBOLO_V1ALPHA1 } from '../store/kinds/kind.ts';
 import { keyOf, keyText } from '../store/store.ts';
 import type { ClaimView, ClaimWish, Holder } from './claim.ts';
@@ -39,7 +39,7 @@ export function newClaim(pod: { namespace: string; name: string }, wish: ClaimWi
   return {
     apiVersion: TOMBOLO_V1ALPHA1,
     kind: 'IPClaim',
-    metadata: { namespace: pod.namespace, name: pod.name },
+    metadata: { namespace: pod.namespace, name: pod.name, finalizers: [CLAIM_PROTECTION] },
     spec: {
       owner: { kind, name, ...(uid !== undefined && { uid }) },
       releasePolicy: wish.policy,
@@ -50,7 +50,7 @@ export function newClaim(pod: { namespace: string; name: string }, wish: ClaimWi
 
 /** The claim as its holder writes it. */
 export function held(claim: IPClaim, addresses: readonly IP[], holder: Holder, now: number): IPClaim {
-  const { releasedAt: _, passedTo: __, ...kept } = claim.status ?? {};
+  const { releasedAt: _, passedTo: __, doubted: ___, ...kept } = claim.status ?? {};
   const { node, container, podUID } = holder;
   const status = {
     ...kept,
@@ -65,7 +65,7 @@ export function held(claim: IPClaim, addresses: readonly IP[], holder: Holder, n
 
 /** The claim once its holder has let go: the addresses stay its own. */
 export function released(claim: IPClaim, now: number): IPClaim {
-  const { node: _, container: __, since: ___, passedTo: ____, ...kept } = claim.status ?? {};
+  const { node: _, container: __, since: ___, passedTo: ____, doubted: _____, ...kept } = claim.status ?? {};
   return { ...claim, status: { ...kept, releasedAt: new Date(now).toISOString() } };
 }
 
@@ -75,16 +75,37 @@ export function setAside(claim: IPClaim, addresses: readonly IP[]): IPClaim {
   return { ...claim, status: { ...claim.status, addresses: [...new Set(all)] } };
 }
 
-/** What the pod's workload says now of a claim it asked for; of one that somebody else made, nothing. */
-export function renewed(claim: IPClaim, wish: ClaimWish): IPClaim {
+/**
+ * The claim as it must be before anybody holds it: protected, and with what the pod's workload says now. Of one that
+ * somebody else made for somebody else, that says nothing.
+ *
+ * @returns The very claim if nothing is to be changed.
+ */
+export function renewed(claim: IPClaim, wish: ClaimWish | undefined): IPClaim {
+  const { finalizers = [] } = claim.metadata;
+  const guarded = finalizers.includes(CLAIM_PROTECTION)
+    ? claim
+    : { ...claim, metadata: { ...claim.metadata, finalizers: [...finalizers, CLAIM_PROTECTION] } };
   const { owner, releasePolicy, ttlSeconds } = claim.spec;
-  if (owner.kind !== wish.owner.kind || owner.name !== wish.owner.name) return claim;
+  if (!wish || owner.kind !== wish.owner.kind || owner.name !== wish.owner.name) return guarded;
   const same =
     owner.uid === wish.owner.uid && releasePolicy === wish.policy && ttlSeconds === wish.ttlSeconds;
-  if (same) return claim;
+  if (same) return guarded;
   const { ttlSeconds: _, ...kept } = claim.spec;
   const spec = { ...kept, ...newClaim({ namespace: '', name: '' }, wish).spec };
-  return { ...claim, spec };
+  return { ...guarded, spec };
+}
+
+/** The claim without what keeps it from being deleted. */
+export function unprotected(claim: IPClaim): IPClaim {
+  const finalizers = (claim.metadata.finalizers ?? []).filter((name) => name !== CLAIM_PROTECTION);
+  return { ...claim, metadata: { ...claim.metadata, finalizers } };
+}
+
+/** The claim of whose holder nobody knows whether it lives; without a container, of whose holder that is known again. */
+export function doubted(claim: IPClaim, container: string | undefined): IPClaim {
+  const { doubted: _, ...kept } = claim.status ?? {};
+  return { ...claim, status: { ...kept, ...(container !== undefined && { doubted: container }) } };
 }
 
 /** The condition that says whether the addresses a claim asks for are set aside. */

@@ -23,7 +23,7 @@ function pool(name: string, cidr: string, more: Partial<PoolRule> = {}): PoolRul
 
 function usage(cidr: string, name: string, capacity: bigint, used: number): Situation['usage'][number] {
   const segment = { prefix: parsePrefix(cidr), state: 'active', generation: 2, pool: name } as const;
-  return { segment, capacity, used, resting: 0 };
+  return { segment, capacity, used, resting: 0, reserved: 0n };
 }
 
 const POOLS = [

@@ -48,10 +48,13 @@ export interface Reservation {
 
 export interface SegmentUsage {
   readonly segment: Segment;
+  /** How many addresses pods may have: all but those that are reserved, unless somebody has one of them already. */
   readonly capacity: bigint;
   readonly used: number;
   /** Released, and resting still. */
   readonly resting: number;
+  /** Nobody is given them, and nobody has them from before they were reserved. */
+  readonly reserved: bigint;
 }
 
 /** How often the unusual has happened, for metrics. */
@@ -248,12 +251,19 @@ export class Ipam {
 
   usage(): SegmentUsage[] {
     const { now, cooldown } = this.#options;
-    return this.#allocator.segments.map((state) => ({
-      segment: state.segment,
-      capacity: state.capacity,
-      used: this.#allocator.used(state.segment),
-      resting: state.resting(now(), restIn(state.segment, cooldown)),
-    }));
+    return this.#allocator.segments.map((state) => {
+      const taken = this.#allocator.taken(state.segment);
+      const rest = restIn(state.segment, cooldown);
+      const resting = state.resting(now(), rest);
+      const reserved = state.reserved(now(), rest, taken);
+      const { segment, size } = state;
+      return { segment, capacity: size - reserved, used: taken.length, resting, reserved };
+    });
+  }
+
+  /** Whether an address is one that pods may have, so far as this node's segments say. */
+  usable(address: IP): boolean {
+    return this.#allocator.usable(address);
   }
 
   /** When a released address may be given out again, wall time in ms; undefined where it does not rest. */
@@ -283,7 +293,7 @@ export class Ipam {
 
   #leftBehind(segments: readonly Segment[]): Segment[] {
     return this.segments()
-      .filter((segment) => this.#allocator.used(segment) > 0)
+      .filter((segment) => this.#allocator.taken(segment).length > 0)
       .filter(({ prefix }) => !segments.some((other) => overlaps(prefix, other.prefix)))
       .map((segment) => ({ ...segment, state: 'releasing' }));
   }

@@ -17,6 +17,7 @@ export interface SegmentRecord {
   state: Segment['state'];
   generation: number;
   pool?: string;
+  reserved?: string[];
 }
 
 export interface AllocationRecord {
@@ -85,20 +86,23 @@ export function restoreState(allocator: Allocator, { segments, allocations, kept
   }
 }
 
-export function segmentToRecord({ prefix, gateway, state, generation, pool }: Segment): SegmentRecord {
+export function segmentToRecord(segment: Segment): SegmentRecord {
+  const { prefix, gateway, state, generation, pool, reserved } = segment;
   return {
     cidr: formatPrefix(prefix),
     ...(gateway !== undefined && { gateway: formatIP(gateway) }),
     state,
     generation,
     ...(pool !== undefined && { pool }),
+    ...(reserved !== undefined && { reserved: reserved.map(formatPrefix) }),
   };
 }
 
-export function segmentFromRecord({ cidr, gateway, ...rest }: SegmentRecord): Segment {
+export function segmentFromRecord({ cidr, gateway, reserved, ...rest }: SegmentRecord): Segment {
   return {
     prefix: parsePrefix(cidr),
     ...(gateway !== undefined && { gateway: parseIP(gateway) }),
+    ...(reserved !== undefined && { reserved: reserved.map(parsePrefix) }),
     ...rest,
   };
 }

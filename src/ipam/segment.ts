@@ -1,5 +1,6 @@
 import { familyOf, type IP } from '../address/ip.ts';
 import { addressAt, contains, lastAddress, type Prefix, prefixSize } from '../address/prefix.ts';
+import { sizeOf, within } from '../address/ranges.ts';
 
 /** A block of pod addresses that this node owns. */
 export interface Segment {
@@ -12,6 +13,8 @@ export interface Segment {
   readonly generation: number;
   /** The pool that the segment was cut from. */
   readonly pool?: string | undefined;
+  /** Parts of it that nobody is given; whoever had an address before it was reserved keeps it. */
+  readonly reserved?: readonly Prefix[] | undefined;
 }
 
 /**
@@ -50,20 +53,30 @@ export class SegmentState {
     return this.#released;
   }
 
-  /** How many addresses can ever be given out. */
-  get capacity(): bigint {
-    const { prefix, gateway } = this.segment;
-    const edges = this.#edges();
-    const gatewayBetween = gateway !== undefined && !edges.includes(gateway);
-    return prefixSize(prefix) - BigInt(edges.length) - (gatewayBetween ? 1n : 0n);
+  /** How many addresses there are for pods, those that are reserved included. */
+  get size(): bigint {
+    return prefixSize(this.segment.prefix) - BigInt(this.#own().length);
+  }
+
+  /** How many addresses nobody is given, and nobody has from before they were reserved. */
+  reserved(now: number, cooldown: number, taken: Iterable<IP>): bigint {
+    const parts = this.#reserved();
+    if (parts.length === 0) return 0n;
+    const apart = this.#own().filter((address) => isWithin(parts, address)).length;
+    let kept = sizeOf(parts) - BigInt(apart);
+    for (const address of taken) if (isWithin(parts, address)) kept--;
+    for (const [address, at] of this.#released) {
+      if (now - at < cooldown && isWithin(parts, address)) kept--;
+    }
+    return kept;
   }
 
   /** Whether the address is one that pods may have. */
   usable(address: IP): boolean {
     return (
       contains(this.segment.prefix, address) &&
-      address !== this.segment.gateway &&
-      !this.#edges().includes(address)
+      !this.#own().includes(address) &&
+      !isWithin(this.segment.reserved ?? [], address)
     );
   }
 
@@ -76,7 +89,7 @@ export class SegmentState {
     this.#notLaterThan(now);
     const fresh = this.#fresh(taken);
     if (fresh !== undefined && this.#cursor < WINDOW) return { address: fresh, freshness: 'fresh' };
-    const [oldest] = this.#released;
+    const oldest = this.#oldest();
     if (oldest && now - oldest[1] >= cooldown) return { address: oldest[0], freshness: 'rested' };
     if (fresh !== undefined) return { address: fresh, freshness: 'fresh' };
     return oldest && { address: oldest[0], freshness: 'hot' };
@@ -123,12 +136,29 @@ export class SegmentState {
     return undefined;
   }
 
+  /** Of the released addresses that pods may have still, the one released the longest ago. */
+  #oldest(): readonly [IP, number] | undefined {
+    for (const released of this.#released) if (this.usable(released[0])) return released;
+    return undefined;
+  }
+
+  #reserved(): Prefix[] {
+    return within(this.segment.prefix, this.segment.reserved ?? []);
+  }
+
   #inRange(offset: number): boolean {
     return BigInt(offset) < prefixSize(this.segment.prefix);
   }
 
   #free(address: IP, taken: (address: IP) => boolean): boolean {
     return this.usable(address) && !taken(address) && !this.#released.has(address);
+  }
+
+  /** What belongs to the protocols and to the router. */
+  #own(): IP[] {
+    const { gateway } = this.segment;
+    const edges = this.#edges();
+    return gateway === undefined || edges.includes(gateway) ? edges : [...edges, gateway];
   }
 
   /** On an L2 segment the first and the last address belong to the protocols, unless it is too short for that. */
@@ -138,6 +168,10 @@ export class SegmentState {
     // RFC 4291 §2.6.1: IPv6 has a subnet-router anycast address, and no broadcast.
     return familyOf(prefix.address) === 4 ? [prefix.address, lastAddress(prefix)] : [prefix.address];
   }
+}
+
+function isWithin(ranges: readonly Prefix[], address: IP): boolean {
+  return ranges.some((range) => contains(range, address));
 }
 
 export interface Pick {

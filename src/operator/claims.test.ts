@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLog } from '../log.ts';
 import { openDirectoryStore } from '../store/directory/directory.ts';
-import type { IPClaim } from '../store/kinds/ipClaim.ts';
+import { CLAIM_PROTECTION, type IPClaim } from '../store/kinds/ipClaim.ts';
 import type { ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, type Store } from '../store/store.ts';
 import { ClaimKeeper } from './claims.ts';
@@ -25,7 +25,12 @@ function withKeeper(claim: string, run: (bench: Bench) => Promise<void>): void {
     const directory = mkdtempSync(join(tmpdir(), 'tombolo-claims-'));
     const store = openDirectoryStore(directory);
     let clock = START;
-    const keeper = new ClaimKeeper({ store, now: () => clock, log: silentLog, observationGap: 10_000 });
+    const keeper = new ClaimKeeper({
+      store,
+      clock: { wall: () => clock, monotonic: () => clock },
+      log: silentLog,
+      observationGap: 10_000,
+    });
     try {
       await run({
         store,
@@ -116,21 +121,42 @@ withKeeper('a claim of policy Pod ends with the pod, also when another one has i
 });
 
 withKeeper(
-  'a holder on a node that is gone has let go, on one that only says nothing it has not',
+  'a holder on a node that is gone has let go if nobody objects, on one that only says nothing it has not',
   async (bench) => {
     const { store, look, claim } = bench;
     await store.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'a' } });
     await store.create(released({ releasePolicy: 'Never' }, { node: 'a', container: 'c' }));
     for (let time = 0; time < 5; time++) await look(20);
-    assert.equal((await claim())?.status?.node, 'a');
+    assert.equal((await claim())?.status?.doubted, undefined);
     await store.delete('Node', { name: 'a' });
     await look(20);
-    assert.equal((await claim())?.status?.node, 'a', 'one look proves nothing');
+    assert.equal((await claim())?.status?.doubted, undefined, 'one look proves nothing');
+    await look(20);
+    assert.equal((await claim())?.status?.doubted, 'c', 'its agent is asked');
+    const asked = await store.get('IPClaim', { namespace: 'shop', name: 'db-0' });
+    await store.updateStatus({ ...asked, status: { addresses: ['10.0.0.9'], node: 'a', container: 'c' } });
+    for (let time = 0; time < 3; time++) await look(20);
+    assert.equal((await claim())?.status?.node, 'a', 'the agent has answered, and is asked anew');
+    assert.equal((await claim())?.status?.doubted, 'c');
+    await look(20);
     await look(20);
     assert.equal((await claim())?.status?.node, undefined);
     assert.deepEqual((await claim())?.status?.addresses, ['10.0.0.9']);
   },
 );
+
+withKeeper('a claim that is deleted while somebody holds it goes when that has let go', async (bench) => {
+  const { store, look, claim } = bench;
+  await store.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'a' } });
+  const fresh = released({ releasePolicy: 'Never' }, { node: 'a', container: 'c' });
+  await store.create({ ...fresh, metadata: { ...fresh.metadata, finalizers: [CLAIM_PROTECTION] } });
+  await store.delete('IPClaim', { namespace: 'shop', name: 'db-0' });
+  for (let time = 0; time < 3; time++) await look(20);
+  const held = await store.get('IPClaim', { namespace: 'shop', name: 'db-0' });
+  await store.updateStatus({ ...held, status: { addresses: ['10.0.0.9'] } });
+  await look(20);
+  assert.equal(await claim(), undefined);
+});
 
 withKeeper(
   'an address in no block is set aside for one claim only, and not if its pool reserves it',

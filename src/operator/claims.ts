@@ -1,8 +1,25 @@
 import { formatIP, type IP } from '../address/ip.ts';
 import { contains, formatPrefix, parsePrefix } from '../address/prefix.ts';
+import type { Clock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
-import { hasPod, OUT_OF_SERVICE, reasonToEnd, type Surroundings } from '../ipam/claim.ts';
-import { claimKey, released, setAside, unboundAddresses, viewOf, withBound } from '../ipam/claimObject.ts';
+import {
+  type Holder,
+  hasPod,
+  mayEnd,
+  OUT_OF_SERVICE,
+  reasonToEnd,
+  type Surroundings,
+} from '../ipam/claim.ts';
+import {
+  claimKey,
+  doubted,
+  released,
+  setAside,
+  unboundAddresses,
+  unprotected,
+  viewOf,
+  withBound,
+} from '../ipam/claimObject.ts';
 import type { Log } from '../log.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
@@ -11,6 +28,8 @@ import { unlessChanged } from '../store/unlessChanged.ts';
 
 /** What speaks against a claim must still do so after this, in ms, before it is acted upon. */
 const OBSERVATION_GAP = 10_000;
+/** So long the agent of a node that is gone has to say that its pods are not, in ms. */
+const OBJECTION_MS = 30_000;
 /** Claims are looked at this often, in ms: nothing about them is urgent to the operator. */
 const INTERVAL = 2_000;
 
@@ -21,6 +40,12 @@ export interface ClaimsReport {
   readonly ended: number;
 }
 
+/** What is to become of a claim. */
+interface Verdict {
+  readonly kind: 'doubt' | 'bury' | 'release' | 'end' | 'let go';
+  readonly reason: string;
+}
+
 /** Called with each thing that happens to a claim, for people. */
 export type TellClaim = (
   claim: IPClaim,
@@ -29,8 +54,7 @@ export type TellClaim = (
 
 export interface ClaimKeeperOptions {
   readonly store: Store;
-  /** Wall time in ms. */
-  readonly now: () => number;
+  readonly clock: Pick<Clock, 'wall' | 'monotonic'>;
   readonly log: Log;
   readonly tell?: TellClaim;
   readonly observationGap?: number;
@@ -57,70 +81,91 @@ export class ClaimKeeper {
 
   /** @param mayWrite Asked before each write: false once this process no longer leads. */
   async round(mayWrite: () => boolean): Promise<void> {
-    const now = this.#options.now();
-    if (Math.abs(now - this.#last) < INTERVAL) return;
+    const now = this.#options.clock.monotonic();
+    if (now - this.#last < INTERVAL) return;
     this.#last = now;
     // Claims come first: a block that is assigned after this list is begun is found by the next one.
     const { items } = await this.#options.store.list('IPClaim');
     const suspected = new Set<string>();
     await this.#setAside(items, mayWrite);
     for (const claim of items) {
-      const verdict = await this.#judge(claim, now);
+      const verdict = await this.#judge(claim);
       if (verdict === undefined) continue;
       const what = `${claimKey(claim)} ${claim.metadata.resourceVersion} ${verdict.reason}`;
       suspected.add(what);
       const since = this.#suspected.get(what) ?? now;
       this.#suspected.set(what, since);
-      if (now - since < (this.#options.observationGap ?? OBSERVATION_GAP)) continue;
-      if (mayWrite()) await this.#act(claim, verdict);
+      if (now - since >= this.#gap(verdict.kind) && mayWrite()) await this.#act(claim, verdict);
     }
     for (const what of this.#suspected.keys()) if (!suspected.has(what)) this.#suspected.delete(what);
     const held = items.filter((claim) => viewOf(claim).holder !== undefined).length;
     this.#report = { claims: items.length, held, ended: this.#ended };
   }
 
-  async #judge(
-    claim: IPClaim,
-    now: number,
-  ): Promise<{ kind: 'end' | 'release'; reason: string } | undefined> {
+  #gap(kind: Verdict['kind']): number {
+    const { observationGap = OBSERVATION_GAP } = this.#options;
+    // What was to be deleted has nothing to say for itself.
+    return {
+      'let go': 0,
+      doubt: observationGap,
+      bury: OBJECTION_MS,
+      release: observationGap,
+      end: observationGap,
+    }[kind];
+  }
+
+  async #judge(claim: IPClaim): Promise<Verdict | undefined> {
     const view = viewOf(claim);
-    if (view.holder) {
-      const reason = await this.#deathOf(view.holder.node);
-      return reason === undefined ? undefined : { kind: 'release', reason };
-    }
-    if (view.releasedAt === undefined) return undefined;
-    const reason = reasonToEnd(view, await this.#surroundings(claim), now);
+    if (view.holder) return this.#judgeHolder(claim, view.holder);
+    if (claim.metadata.deletionTimestamp !== undefined)
+      return { kind: 'let go', reason: 'it has been deleted' };
+    if (!mayEnd(view)) return undefined;
+    const reason = reasonToEnd(view, await this.#surroundings(claim), this.#options.clock.wall());
     return reason === undefined ? undefined : { kind: 'end', reason };
   }
 
-  async #act(claim: IPClaim, { kind, reason }: { kind: 'end' | 'release'; reason: string }): Promise<void> {
-    const { store, now, log, tell } = this.#options;
-    const { uid, resourceVersion } = claim.metadata;
-    const key = claimKey(claim);
-    const addresses = (claim.status?.addresses ?? []).join(', ');
-    const done = await unlessChanged(
-      kind === 'end'
-        ? store.delete('IPClaim', keyOf(claim), {
-            ...(uid !== undefined && { uid }),
-            ...(resourceVersion !== undefined && { resourceVersion }),
-          })
-        : store.updateStatus(released(claim, now())),
-    );
-    if (!done) return;
-    if (kind === 'end') this.#ended++;
-    const message =
-      kind === 'end'
-        ? `${addresses} become free again: ${reason}`
-        : `${addresses} wait for the next pod: ${reason}`;
-    log.info(message, { claim: key });
-    tell?.(claim, { type: 'Normal', reason: kind === 'end' ? 'IPReleased' : 'IPReserved', message });
+  /** Who is on a node that is gone may live all the same: its agent is asked first. */
+  async #judgeHolder(claim: IPClaim, { node, container }: Holder): Promise<Verdict | undefined> {
+    const object = await this.#find('Node', { name: node });
+    if (object === undefined || object.metadata.deletionTimestamp !== undefined) {
+      const reason = `node ${node} is gone`;
+      return { kind: claim.status?.doubted === container ? 'bury' : 'doubt', reason };
+    }
+    const off = object.spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) ?? false;
+    return off ? { kind: 'release', reason: `node ${node} is out of service` } : undefined;
   }
 
-  async #deathOf(name: string): Promise<string | undefined> {
-    const node = await this.#find('Node', { name });
-    if (node === undefined || node.metadata.deletionTimestamp !== undefined) return `node ${name} is gone`;
-    const off = node.spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) ?? false;
-    return off ? `node ${name} is out of service` : undefined;
+  async #act(claim: IPClaim, { kind, reason }: Verdict): Promise<void> {
+    const { log, tell } = this.#options;
+    if (!(await unlessChanged(this.#write(claim, kind)))) return;
+    if (kind === 'doubt') return;
+    const ended = kind === 'end' || kind === 'let go';
+    if (ended) this.#ended++;
+    const addresses = (claim.status?.addresses ?? []).join(', ');
+    const message = ended
+      ? `${addresses} become free again: ${reason}`
+      : `${addresses} wait for the next pod: ${reason}`;
+    log.info(message, { claim: claimKey(claim) });
+    tell?.(claim, { type: 'Normal', reason: ended ? 'IPReleased' : 'IPReserved', message });
+  }
+
+  async #write(claim: IPClaim, kind: Verdict['kind']): Promise<unknown> {
+    const { store, clock } = this.#options;
+    const { uid, resourceVersion } = claim.metadata;
+    switch (kind) {
+      case 'doubt':
+        return store.updateStatus(doubted(claim, claim.status?.container));
+      case 'bury':
+      case 'release':
+        return store.updateStatus(released(claim, clock.wall()));
+      case 'let go':
+        return store.update(unprotected(claim));
+      case 'end':
+        return store.delete('IPClaim', keyOf(claim), {
+          ...(uid !== undefined && { uid }),
+          ...(resourceVersion !== undefined && { resourceVersion }),
+        });
+    }
   }
 
   async #surroundings(claim: IPClaim): Promise<Surroundings> {

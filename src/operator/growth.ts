@@ -3,7 +3,7 @@ import { formatPrefix, type Prefix, prefixFamily } from '../address/prefix.ts';
 import { isNobody, selects } from '../selector/selector.ts';
 import type { FreeBlocks } from './blocks.ts';
 import type { Draft } from './draft.ts';
-import { blockAddresses, type Pool } from './pool.ts';
+import { blockAddresses, type Pool, reservedIn, usableAddresses } from './pool.ts';
 import { reportOf } from './transition.ts';
 import type { Request, Segment, Shortage, World } from './world.ts';
 
@@ -92,7 +92,7 @@ function raise(
         break;
       }
       assign(draft, pool, block, why);
-      missing -= blockAddresses(pool);
+      missing -= usableAddresses(pool, block);
       step--;
     }
     if (missing <= 0) return undefined;
@@ -110,15 +110,18 @@ function assign(draft: Draft, pool: Pool, block: Prefix, why: string): void {
   const before = draft.segments.find(({ cidr }) => cidr === block);
   const range = formatPrefix(block);
   if (before) {
-    const kept: Segment = {
-      cidr: block,
-      pool: pool.name,
-      state: 'active',
-      generation: before.generation + 1,
-    };
+    const { until: _, ...rest } = before;
+    const kept: Segment = { ...rest, state: 'active', generation: before.generation + 1 };
     draft.change(before, kept, `${range} is kept: ${why}`);
   } else {
-    const claim: Segment = { cidr: block, pool: pool.name, state: 'claimed', generation: 1 };
+    const reserved = reservedIn(pool, block);
+    const claim: Segment = {
+      cidr: block,
+      pool: pool.name,
+      state: 'claimed',
+      generation: 1,
+      ...(reserved.length > 0 && { reserved }),
+    };
     draft.add(claim, `${range} of pool ${pool.name} is claimed: ${why}`);
   }
 }
@@ -127,7 +130,7 @@ function limitReached(draft: Draft, world: World, pool: Pool): string | undefine
   const [unreadable] = world.unreadable;
   if (unreadable !== undefined) return `nobody knows which blocks are free: ${unreadable}`;
   const mine = draft.segments.filter(({ pool: name, state }) => name === pool.name && state !== 'cooling');
-  const addresses = mine.length * blockAddresses(pool);
+  const addresses = mine.reduce((sum, { cidr }) => sum + usableAddresses(pool, cidr), 0);
   if (addresses + blockAddresses(pool) > pool.expansion.max) {
     return `the node holds ${addresses} addresses of pool ${pool.name}, and expansion.max is ${pool.expansion.max}`;
   }
@@ -151,7 +154,10 @@ function free(draft: Draft, pools: readonly Pool[]): number {
 }
 
 function capacity(draft: Draft, pools: readonly Pool[]): number {
-  return supply(draft, pools).reduce((sum, { pool }) => sum + blockAddresses(pool), 0);
+  return supply(draft, pools).reduce(
+    (sum, { segment, pool }) => sum + usableAddresses(pool, segment.cidr),
+    0,
+  );
 }
 
 function used(draft: Draft, pools: readonly Pool[]): number {

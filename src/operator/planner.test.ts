@@ -335,3 +335,37 @@ test('a disabled pool gets back even the last block of a node, but none that is 
   const asked = second.assignments.map(({ node: name, segments }) => [name, segments[0]?.state]);
   assert.deepEqual(asked, [['a', 'releasing']]);
 });
+
+test('a node gets blocks until it has the addresses it needs, reserved ones not counted', () => {
+  const reserved = ['10.0.0.0/29', '10.0.0.8/30', '10.0.0.12/31'].map(parsePrefix);
+  const { assignments } = plan(world([pool({ reserved })], [node('a')]));
+  const segments = assignments[0]?.segments ?? [];
+  assert.deepEqual(
+    segments.map(({ cidr, reserved: parts = [] }) => [cidr, ...parts].map(formatPrefix)),
+    [['10.0.0.0/28', '10.0.0.0/29', '10.0.0.8/30', '10.0.0.12/31'], ['10.0.0.16/28']],
+    'two addresses are less than the low watermark',
+  );
+});
+
+test('a block is asked back only if the node has enough without it, reserved addresses not counted', () => {
+  const reserved = [parsePrefix('10.0.0.0/29')];
+  const [one, two] = [segment('10.0.0.0/28', { reserved }), segment('10.0.0.16/28')];
+  const given = (high: number) => {
+    const expansion = { low: 4, high, min: 0, max: 1024, step: 1 };
+    const idle = node('a', { segments: [one, two], reports: [report(one), report(two)] });
+    return held(world([pool({ reserved, expansion })], [idle], { shrinkAfter: 0 }));
+  };
+  assert.deepEqual(given(8), { a: ['10.0.0.0/28 active 1', '10.0.0.16/28 releasing 2'] });
+  assert.deepEqual(given(16), { a: ['10.0.0.0/28 releasing 2', '10.0.0.16/28 active 1'] });
+  assert.deepEqual(given(17), {});
+});
+
+test('what a pool reserves later its segments say at once, and in the same generation', () => {
+  const own = segment('10.0.0.0/28');
+  const busy = node('a', { segments: [own], reports: [report(own, { used: 2 })] });
+  const reserved = [parsePrefix('10.0.0.0/30')];
+  const [assignment] = plan(world([pool({ reserved })], [busy])).assignments;
+  assert.deepEqual(assignment?.segments, [{ ...own, reserved }]);
+  const [back] = plan(world([pool()], [{ ...busy, segments: assignment?.segments ?? [] }])).assignments;
+  assert.deepEqual(back?.segments, [own]);
+});

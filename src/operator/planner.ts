@@ -3,7 +3,8 @@ import { FreeBlocks } from './blocks.ts';
 import { findClashes, strays } from './clash.ts';
 import { Draft } from './draft.ts';
 import { growth } from './growth.ts';
-import type { Pool } from './pool.ts';
+import { type Pool, reservedBlocks } from './pool.ts';
+import { reserve } from './reservation.ts';
 import { surplus } from './surplus.ts';
 import { advance } from './transition.ts';
 import type { Idle, Plan, Shortage, World } from './world.ts';
@@ -26,6 +27,7 @@ export function plan(world: World, idle: Idle = new Map()): Plan {
     free.set(pool.name, known);
     return known;
   };
+  for (const draft of drafts) reserve(draft, world);
   const shortages: Shortage[] = [];
   const living = drafts.filter(({ node }) => node.present).sort(byNeed);
   for (const draft of living) shortages.push(...growth(draft, world, blocksOf));
@@ -49,7 +51,7 @@ function byNeed(a: Draft, b: Draft): number {
  * this plan lets go of is free only in the next one: the write that removes it may fail.
  */
 function takenIn(world: World, drafts: readonly Draft[], pool: Pool): Prefix[] {
-  const held = [...world.uncertain, ...pool.reserved];
+  const held = [...world.uncertain, ...reservedBlocks(pool)];
   for (const { node, segments } of drafts) {
     for (const { cidr } of [...node.segments, ...segments, ...strays(node)]) held.push(cidr);
   }

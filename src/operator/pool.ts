@@ -1,4 +1,5 @@
-import type { Prefix } from '../address/prefix.ts';
+import { formatPrefix, networkOf, type Prefix, prefixSize } from '../address/prefix.ts';
+import { sizeOf, within } from '../address/ranges.ts';
 import type { Selector } from '../selector/selector.ts';
 
 /** How a node's share of a pool follows its use. Counts are addresses, `step` is blocks. */
@@ -27,6 +28,30 @@ export interface Pool {
   readonly reserved: readonly Prefix[];
   readonly cooldownSeconds: number;
   readonly expansion: Expansion;
+}
+
+/** What of a pool's blocks is reserved whole: nobody is given such a block. */
+export function reservedBlocks({ cidr, blockSize, reserved }: Pool): Prefix[] {
+  const parts = within(cidr, reserved);
+  const small = parts.filter(({ length }) => length > blockSize);
+  const blocks = new Map(
+    small.map(({ address }) => {
+      const block = networkOf({ address, length: blockSize });
+      return [formatPrefix(block), block];
+    }),
+  );
+  const full = [...blocks.values()].filter((block) => sizeOf(within(block, small)) === prefixSize(block));
+  return [...parts.filter(({ length }) => length <= blockSize), ...full];
+}
+
+/** What of a block the pool reserves. */
+export function reservedIn({ reserved }: Pool, block: Prefix): Prefix[] {
+  return within(block, reserved);
+}
+
+/** Addresses of a block that pods may have; see {@link blockAddresses}. */
+export function usableAddresses(pool: Pool, block: Prefix): number {
+  return blockAddresses(pool) - Number(sizeOf(reservedIn(pool, block)));
 }
 
 /** Addresses in one block of a pool; blocks larger than a node could ever fill count as 2^32. */

@@ -1,8 +1,9 @@
 import { type IP, parseIP } from '../address/ip.ts';
 import { contains, formatPrefix, overlaps, type Prefix, prefixSize } from '../address/prefix.ts';
+import { sizeOf } from '../address/ranges.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import { FreeBlocks } from './blocks.ts';
-import type { Pool } from './pool.ts';
+import { type Pool, reservedBlocks, reservedIn } from './pool.ts';
 import { reportOf } from './transition.ts';
 import type { World } from './world.ts';
 
@@ -21,7 +22,9 @@ export interface PoolUse {
   readonly cooling: number;
   /** The free ranges, at most {@link RANGES} of them: what a larger block would have to fit into. */
   readonly freeRanges: readonly string[];
-  /** Addresses of the blocks that nodes hold, and how many of them are in use, rest, or are kept. */
+  /** Addresses of the whole pool that nobody is given. */
+  readonly reserved: string;
+  /** Addresses of the blocks that nodes hold, save reserved ones, and how many of them are in use, rest, or are kept. */
   readonly capacity: string;
   readonly used: number;
   readonly nodes: number;
@@ -43,12 +46,15 @@ function poolUse(pool: Pool, world: World, claimed: readonly (readonly IP[])[]):
       .filter((segment) => segment.pool === pool.name)
       .map((segment) => ({ node, segment, used: reportOf(node, segment)?.used ?? 0 })),
   );
-  const taken: Prefix[] = [...world.uncertain, ...pool.reserved];
+  const taken: Prefix[] = [...world.uncertain, ...reservedBlocks(pool)];
   for (const { segments } of world.nodes) {
     for (const { cidr } of segments) if (overlaps(cidr, pool.cidr)) taken.push(cidr);
   }
   const free = new FreeBlocks(pool.cidr, pool.blockSize, taken);
-  const capacity = blocks.reduce((sum, { segment }) => sum + prefixSize(segment.cidr), 0n);
+  const capacity = blocks.reduce(
+    (sum, { segment }) => sum + prefixSize(segment.cidr) - sizeOf(reservedIn(pool, segment.cidr)),
+    0n,
+  );
   return {
     pool: pool.name,
     cidr: formatPrefix(pool.cidr),
@@ -60,6 +66,7 @@ function poolUse(pool: Pool, world: World, claimed: readonly (readonly IP[])[]):
     cooling: blocks.filter(({ segment }) => segment.state === 'cooling').length,
     freeRanges: free.describe(RANGES),
     capacity: String(capacity),
+    reserved: String(sizeOf(reservedIn(pool, pool.cidr))),
     used: blocks.reduce((sum, { used }) => sum + used, 0),
     nodes: new Set(blocks.map(({ node }) => node.name)).size,
     claims: claimed.filter((addresses) => addresses.some((one) => contains(pool.cidr, one))).length,

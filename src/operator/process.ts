@@ -116,8 +116,9 @@ function poolMetrics(pools: readonly PoolUse[]): Metric[] {
     { labels: { pool, state: 'cooling' }, value: cooling },
     { labels: { pool, state: 'free' }, value: Number(free) },
   ]);
-  const addresses = pools.flatMap(({ pool, used, capacity }) => [
+  const addresses = pools.flatMap(({ pool, used, reserved, capacity }) => [
     { labels: { pool, state: 'used' }, value: used },
+    { labels: { pool, state: 'reserved' }, value: Number(reserved) },
     { labels: { pool, state: 'capacity' }, value: Number(capacity) },
   ]);
   return [
@@ -129,7 +130,7 @@ function poolMetrics(pools: readonly PoolUse[]): Metric[] {
     },
     {
       name: 'tombolo_pool_addresses',
-      help: "Addresses of a pool in nodes' blocks.",
+      help: "Addresses of a pool: of nodes' blocks, and those that it reserves.",
       type: 'gauge',
       samples: addresses,
     },

@@ -120,9 +120,11 @@ function orphanedPools({ pools, networks, unreadable }: Listed): Pool[] {
   if (unreadable.pools.length > 0) return [];
   const names = new Set(pools.map(({ metadata }) => metadata.name));
   const orphans = new Map<string, Pool>();
-  for (const { cidr, pool: name } of networks.flatMap(({ spec }) => spec.segments ?? [])) {
+  const segments = networks.flatMap(({ spec }) => spec.segments ?? []);
+  for (const { cidr, pool: name } of segments) {
     if (name === undefined || names.has(name) || orphans.has(name)) continue;
-    const spec = { cidr, blockSize: parsePrefix(cidr).length, disabled: true };
+    const reserved = segments.flatMap((segment) => (segment.pool === name ? (segment.reserved ?? []) : []));
+    const spec = { cidr, blockSize: parsePrefix(cidr).length, disabled: true, reserved };
     const object = { apiVersion: '', kind: 'IPPool', metadata: { name }, spec };
     orphans.set(name, readPool(object));
   }
@@ -180,13 +182,14 @@ function viewOf(
 type StoredSegment = NonNullable<NodeNetwork['spec']['segments']>[number];
 type StoredReport = NonNullable<NonNullable<NodeNetwork['status']>['segments']>[number];
 
-export function readSegment({ cidr, pool, state, generation, until }: StoredSegment): Segment {
+export function readSegment({ cidr, pool, state, generation, until, reserved }: StoredSegment): Segment {
   return {
     cidr: parsePrefix(cidr),
     ...(pool !== undefined && { pool }),
     state: state ?? 'active',
     generation: generation ?? 1,
     ...(until !== undefined && { until: Date.parse(until) || 0 }),
+    ...(reserved !== undefined && { reserved: reserved.map(parsePrefix) }),
   };
 }
 
@@ -202,12 +205,13 @@ function readReport({ cidr, generation, drained, used, pinned }: StoredReport): 
 
 /** A segment as it is stored; fields that the operator knows nothing about stay what they were. */
 export function writeSegment(segment: Segment, before: StoredSegment | undefined): StoredSegment {
-  const { until: _, ...kept } = before ?? { cidr: formatPrefix(segment.cidr) };
+  const { until: _, reserved: __, ...kept } = before ?? { cidr: formatPrefix(segment.cidr) };
   return {
     ...kept,
     ...(segment.pool !== undefined && { pool: segment.pool }),
     state: segment.state,
     generation: segment.generation,
     ...(segment.until !== undefined && { until: new Date(segment.until).toISOString() }),
+    ...(segment.reserved && { reserved: segment.reserved.map(formatPrefix) }),
   };
 }

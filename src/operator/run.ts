@@ -56,7 +56,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
   const operator = new Operator({ store, now: clock.wall, log, events, shrinkAfter });
   const claims = new ClaimKeeper({
     store,
-    now: clock.wall,
+    clock,
     log: log.part('claims'),
     tell: ({ kind, metadata }, happening) => events.record({ kind, ...metadata }, happening),
   });

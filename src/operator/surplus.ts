@@ -1,6 +1,6 @@
 import { formatPrefix } from '../address/prefix.ts';
 import type { Draft } from './draft.ts';
-import { blockAddresses, type Pool } from './pool.ts';
+import { type Pool, usableAddresses } from './pool.ts';
 import { reportOf, type Seen, since } from './transition.ts';
 import { keyOf, type Segment, type World } from './world.ts';
 
@@ -32,8 +32,13 @@ function superfluous(draft: Draft, pool: Pool): Segment | undefined {
   // Without an answer about every block of the pool nobody knows what is free.
   if (reports.includes(undefined)) return undefined;
   const used = reports.reduce((sum, report) => sum + (report?.used ?? 0), 0);
-  const left = (mine.length - 1) * blockAddresses(pool);
-  const needed = mine.length < 2 || left - used < pool.expansion.high || left < pool.expansion.min;
-  if (needed && !pool.disabled) return undefined;
-  return mine.findLast((_, index) => reports[index]?.used === 0 && reports[index]?.pinned === false);
+  const capacity = mine.reduce((sum, { cidr }) => sum + usableAddresses(pool, cidr), 0);
+  const isNeeded = ({ cidr }: Segment) => {
+    const left = capacity - usableAddresses(pool, cidr);
+    return mine.length < 2 || left - used < pool.expansion.high || left < pool.expansion.min;
+  };
+  return mine.findLast(
+    (segment, index) =>
+      reports[index]?.used === 0 && reports[index]?.pinned === false && (pool.disabled || !isNeeded(segment)),
+  );
 }

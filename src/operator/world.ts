@@ -22,6 +22,8 @@ export interface Segment {
   readonly generation: number;
   /** When a cooling segment is free again, in milliseconds of wall time. */
   readonly until?: number;
+  /** Parts of it that its pool reserves. */
+  readonly reserved?: readonly Prefix[];
 }
 
 /** What the agent says of a segment: `NodeNetwork.status.segments[]`. */

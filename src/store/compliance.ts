@@ -177,6 +177,28 @@ export function storeCompliance(name: string, open: () => Promise<Rig>): void {
     assert.deepEqual(await names(other), []);
   });
 
+  complies('what a finalizer holds on to is marked, and goes with the last one', async ({ store, other }) => {
+    const web = service('web');
+    const protect: ObjectOf<'Service'> = {
+      ...web,
+      metadata: { ...web.metadata, finalizers: ['example.org/one', 'example.org/two'] },
+    };
+    await store.create<ObjectOf<'Service'>>(protect);
+    const key = { namespace: 'default', name: 'web' };
+    await store.delete('Service', key);
+    await store.delete('Service', key);
+    const left = await other.get('Service', key);
+    assert.equal(typeof left.metadata.deletionTimestamp, 'string');
+    const resourceVersion = left.metadata.resourceVersion ?? '';
+    const one = await other.update({
+      ...left,
+      metadata: { ...protect.metadata, resourceVersion, finalizers: ['example.org/two'] },
+    });
+    assert.equal(one.metadata.deletionTimestamp, left.metadata.deletionTimestamp, 'there is no way back');
+    await store.update({ ...one, metadata: { ...one.metadata, finalizers: [] } });
+    assert.deepEqual(await names(other), []);
+  });
+
   complies(
     'a watch tells what happened since the list, in order, whoever did it',
     async ({ store, other }) => {

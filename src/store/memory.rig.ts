@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { EventLog } from './directory/eventLog.ts';
+import { isOver, isProtected, marked } from './finalizers.ts';
 import { describe, type Kind, type ObjectOf, parseObject } from './kinds/registry.ts';
 import { selector } from './selection.ts';
 import {
@@ -45,9 +46,15 @@ export class MemoryStore implements Store {
   }
 
   async update<T extends ObjectOf<Kind>>(object: T): Promise<T> {
-    const { uid, creationTimestamp } = this.#expect(object).metadata;
-    const given = { ...(uid && { uid }), ...(creationTimestamp && { creationTimestamp }) };
-    return this.#put({ ...object, metadata: { ...object.metadata, ...given } });
+    const { uid, creationTimestamp, deletionTimestamp } = this.#expect(object).metadata;
+    const given = {
+      ...(uid && { uid }),
+      ...(creationTimestamp && { creationTimestamp }),
+      ...(deletionTimestamp && { deletionTimestamp }),
+    };
+    const next = this.#put({ ...object, metadata: { ...object.metadata, ...given } });
+    if (isOver(next)) this.#remove(next);
+    return next;
   }
 
   async updateStatus<T extends ObjectOf<Kind>>(object: T): Promise<T> {
@@ -56,15 +63,14 @@ export class MemoryStore implements Store {
   }
 
   async delete(kind: Kind, key: Key, { uid, resourceVersion }: Preconditions = {}): Promise<void> {
-    const { objects, log } = this.#shelf(kind);
     const object = this.#stored('delete', kind, key);
     const { metadata } = object;
     if ((uid ?? metadata.uid) !== metadata.uid) refuse('Conflict', `delete ${describe(object)}`);
     if ((resourceVersion ?? metadata.resourceVersion) !== metadata.resourceVersion) {
       refuse('Conflict', `delete ${describe(object)}`);
     }
-    objects.delete(keyText(key));
-    log.append({ type: 'deleted', object });
+    if (isProtected(object)) this.#put(marked(object, new Date(0)));
+    else this.#remove(object);
   }
 
   problems(): string[] {
@@ -94,6 +100,12 @@ export class MemoryStore implements Store {
     objects.set(keyText(keyOf(next)), next);
     log.append(before ? { type: 'modified', before, object: next } : { type: 'added', object: next });
     return next;
+  }
+
+  #remove(object: ObjectOf<Kind>): void {
+    const { objects, log } = this.#shelf(object.kind as Kind);
+    objects.delete(keyText(keyOf(object)));
+    log.append({ type: 'deleted', object });
   }
 
   #stored(verb: string, kind: Kind, key: Key): ObjectOf<Kind> {

@@ -46,7 +46,7 @@ async function newCluster(): Promise<Cluster> {
   return { a, b };
 }
 
-const API: Record<string, string> = { StatefulSet: 'apps/v1', Pod: 'v1' };
+const API: Record<string, string> = { StatefulSet: 'apps/v1', Pod: 'v1', Node: 'v1' };
 
 function drop(
   rig: AgentRig,
@@ -197,6 +197,11 @@ describe('a fixed address', () => {
     assert.equal(silent.code, 11);
     assert.match(silent.msg ?? '', /if that node is dead, delete its Node or taint it/);
     remove(a, `Node/c${count}a.yaml`);
+    const gone = await add(b, 'two', 'db-0', 'pod-2');
+    assert.equal(gone.code, 11);
+    assert.match(gone.msg ?? '', /which is gone; the operator takes it for dead/);
+    const spec = { taints: [{ key: 'node.kubernetes.io/out-of-service', effect: 'NoExecute' }] };
+    drop(a, 'Node', { name: `c${count}a` }, { spec });
     const taken = await add(b, 'two', 'db-0', 'pod-2');
     assert.equal(taken.address, address, taken.msg);
   });

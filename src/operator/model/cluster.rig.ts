@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { formatIP, type IP } from '../../address/ip.ts';
-import { contains, formatPrefix, overlaps, type Prefix, parsePrefix } from '../../address/prefix.ts';
+import { contains, formatPrefix, parsePrefix } from '../../address/prefix.ts';
+import type { ReleasePolicy } from '../../ipam/claim.ts';
 import { silentLog } from '../../log.ts';
 import type { IPPool } from '../../store/kinds/ipPool.ts';
 import type { NodeNetwork } from '../../store/kinds/nodeNetwork.ts';
+import type { ObjectOf } from '../../store/kinds/registry.ts';
 import { MemoryStore } from '../../store/memory.rig.ts';
 import { isStoreError } from '../../store/store.ts';
 import { FreeBlocks } from '../blocks.ts';
 import { runOperator } from '../run.ts';
+import type { NamedPod } from './claimedPods.rig.ts';
 import { type Fault, GatedStore } from './gatedStore.rig.ts';
 import { Machine } from './machine.rig.ts';
 import { drain, VirtualClock } from './virtualClock.rig.ts';
@@ -26,6 +29,9 @@ const POOL: IPPool = {
 };
 const CIDR = parsePrefix(POOL.spec.cidr);
 const RESERVED = parsePrefix('10.0.0.8/31');
+
+const NAMESPACE = 'shop';
+const SET = 'db';
 
 const LEASE_MS = 3_000;
 /** An agent of this long silence would be a dead one; see {@link Cluster.wait}. */
@@ -68,16 +74,25 @@ export class Cluster {
   readonly store = new MemoryStore();
   readonly machines: ReadonlyMap<string, Machine>;
   readonly operators: readonly [OperatorProcess, OperatorProcess];
+  /** Where pods that have names are to run. */
+  readonly #scheduled = new Map<string, { readonly node: string; readonly pod: NamedPod }>();
   #attended = 0;
+  #containers = 0;
 
   constructor(names: readonly string[]) {
     const { store, clock } = this;
-    this.machines = new Map(names.map((name) => [name, new Machine(name, store, clock)]));
+    this.machines = new Map(names.map((name) => [name, this.#newMachine(name)]));
     this.operators = [new OperatorProcess(store, clock), new OperatorProcess(store, clock)];
+  }
+
+  #newMachine(name: string): Machine {
+    const { store, clock } = this;
+    return new Machine(name, { store, clock, containerID: () => `${name}${++this.#containers}` });
   }
 
   async start(): Promise<void> {
     await this.store.create(POOL);
+    await this.scale(2);
     for (const operator of this.operators) await operator.start();
   }
 
@@ -119,7 +134,7 @@ export class Cluster {
     const machine = this.machine(name);
     machine.kill();
     machine.endAll();
-    (this.machines as Map<string, Machine>).set(name, new Machine(name, this.store, this.clock));
+    (this.machines as Map<string, Machine>).set(name, this.#newMachine(name));
     await this.forget(name);
   }
 
@@ -146,6 +161,63 @@ export class Cluster {
     for (let attempt = 0; attempt < 3; attempt++) await machine.tell('none');
   }
 
+  /** So many pods `db-0`, `db-1` … are wanted. */
+  async scale(replicas: number): Promise<void> {
+    const metadata = { namespace: NAMESPACE, name: SET };
+    const set = { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec: { replicas } } as const;
+    await unless('AlreadyExists', this.store.create(set));
+    const stored = await this.store.get('StatefulSet', metadata);
+    await this.store.update({ ...stored, spec: { replicas } });
+  }
+
+  /** A pod comes to a node, whatever its predecessor does: somebody may have deleted that by force. */
+  async schedule(name: string, node: string, policy: ReleasePolicy, ttlSeconds?: number): Promise<void> {
+    const metadata = { namespace: NAMESPACE, name };
+    await this.unschedule(name);
+    const created = await this.store.create<ObjectOf<'Pod'>>({ apiVersion: 'v1', kind: 'Pod', metadata });
+    const { uid = '' } = created.metadata;
+    const set = await this.store.get('StatefulSet', { namespace: NAMESPACE, name: SET });
+    const controller = { kind: 'StatefulSet', name: SET, uid: set.metadata.uid };
+    const owner = policy === 'Pod' ? { kind: 'Pod', name, uid } : controller;
+    const pod = { ...metadata, uid, wish: { policy, owner, ttlSeconds } };
+    this.#scheduled.set(name, { node, pod });
+    await this.machine(node).schedule(pod);
+  }
+
+  /** A pod ends, if gently, and another one of its name comes up on a node; every agent deals with that. */
+  async move(
+    name: string,
+    to: string,
+    { policy, gently, fault, order }: { policy: ReleasePolicy; gently: boolean; fault: Fault; order: number },
+  ): Promise<void> {
+    const machines = [...this.machines.values()];
+    if (gently) for (const machine of machines) await machine.endUnwanted((pod) => pod.name !== name);
+    for (const machine of machines) {
+      await machine.bury();
+      machine.announce();
+      await machine.deal(20, 12, fault, order);
+    }
+    await this.schedule(name, to, policy);
+    for (const machine of [this.machine(to), ...machines, this.machine(to)])
+      await machine.deal(20, 8, fault, order);
+  }
+
+  async unschedule(name: string): Promise<void> {
+    this.#scheduled.delete(name);
+    await unless('NotFound', this.store.delete('Pod', { namespace: NAMESPACE, name }));
+  }
+
+  /** Somebody deletes a claim. */
+  async disclaim(name: string): Promise<void> {
+    await unless('NotFound', this.store.delete('IPClaim', { namespace: NAMESPACE, name }));
+  }
+
+  /** What the claims that are left are kept for. */
+  async claims(): Promise<string[]> {
+    const { items } = await this.store.list('IPClaim');
+    return items.map(({ metadata, spec }) => `${metadata.name} ${spec.releasePolicy}`);
+  }
+
   async change(spec: Partial<IPPool['spec']> | 'deleted'): Promise<void> {
     const { name } = POOL.metadata;
     if (spec === 'deleted') return unless('NotFound', this.store.delete('IPPool', { name }));
@@ -170,6 +242,7 @@ export class Cluster {
       if (!machine.ipam && machine.pods.size > 0) await machine.start();
       await machine.settle();
       await machine.hear(Number.POSITIVE_INFINITY);
+      await machine.deal(Number.POSITIVE_INFINITY, 40);
       for (let attempt = 0; machine.pods.size > 0 && (await this.#unheard(machine)); attempt++) {
         assert.ok(attempt < 5, `${machine.name} cannot say what it has`);
         await machine.tell('none');
@@ -201,6 +274,7 @@ export class Cluster {
   async check(): Promise<void> {
     const { items } = await this.store.list('NodeNetwork');
     const networks = new Map(items.map((network) => [network.metadata.name, network]));
+    const claims = (await this.store.list('IPClaim')).items;
     const owners = new Map<IP, string>();
     for (const [name, machine] of this.machines) {
       machine.check();
@@ -208,7 +282,8 @@ export class Cluster {
         for (const address of addresses) {
           assert.equal(owners.get(address), undefined, `${formatIP(address)} has two owners, one is ${id}`);
           owners.set(address, id);
-          this.#expectHome(name, address, networks.get(name));
+          const borrowed = claims.some(({ status }) => status?.container === id && status.node === name);
+          if (!borrowed) this.#expectHome(name, address, networks.get(name));
         }
       }
     }
@@ -224,16 +299,16 @@ export class Cluster {
     const state = home?.state ?? (reported ? 'active' : 'no segment');
     const allowed = ['active', 'releasing', 'cooling'];
     assert.ok(allowed.includes(state), `${formatIP(address)} of a pod of ${name} lies in ${state}`);
-    assert.ok(!home || !overlaps(parsePrefix(home.cidr), RESERVED), `${formatIP(address)} is reserved`);
+    assert.ok(!contains(RESERVED, address), `${formatIP(address)} is reserved`);
   }
 
-  /** Claims aside, each block is held once, free, or reserved. */
+  /** Claims aside, each block is held once, or free: none is reserved whole. */
   #expectSum(networks: readonly NodeNetwork[]): void {
     const held = networks.flatMap(({ spec }) =>
       (spec.segments ?? []).flatMap(({ cidr, state }) => (state === 'claimed' ? [] : [parsePrefix(cidr)])),
     );
-    const free = new FreeBlocks(CIDR, POOL.spec.blockSize ?? 0, [...held, RESERVED] satisfies Prefix[]);
-    assert.equal(held.length + Number(free.count) + 1, 16, 'blocks held, free and reserved');
+    const free = new FreeBlocks(CIDR, POOL.spec.blockSize ?? 0, held);
+    assert.equal(held.length + Number(free.count), 16, 'blocks held and free');
   }
 
   /** Everything works again, and has the time it needs. */
@@ -251,12 +326,36 @@ export class Cluster {
         await machine.start();
         await machine.settle();
         await machine.hear(Number.POSITIVE_INFINITY);
+        await machine.endUnwanted(({ name, uid }) => {
+          const wanted = this.#scheduled.get(name);
+          return wanted?.node === machine.name && wanted.pod.uid === uid;
+        });
         await machine.bury();
         await machine.settle();
         await machine.tell('none');
+        machine.announce();
+        await machine.deal(Number.POSITIVE_INFINITY, 40);
+      }
+      for (const { node, pod } of this.#scheduled.values()) {
+        const machine = this.machine(node);
+        if (!machine.runs(pod.name)) await machine.schedule(pod);
       }
       await this.wait(1_000);
       await this.check();
+    }
+  }
+
+  /** Every pod that is wanted runs, and packets that are sent to the block of its address get to it. */
+  async expectReached(): Promise<void> {
+    for (const { node, pod } of this.#scheduled.values()) {
+      const machine = this.machine(node);
+      assert.equal(machine.runs(pod.name), true, `${pod.name} runs on ${node}`);
+      for (const address of machine.addressesOf(pod.name)) {
+        const owner = [...this.machines.values()].find(({ ipam }) => ipam?.owns(address));
+        if (!owner || owner === machine) continue;
+        const way = owner.passages.find((passage) => passage.address === address);
+        assert.equal(way?.node, node, `the way of ${formatIP(address)} from ${owner.name}`);
+      }
     }
   }
 

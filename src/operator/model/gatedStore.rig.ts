@@ -21,11 +21,14 @@ interface Call {
 export class GatedStore implements Store {
   readonly location = 'gated';
   readonly #store: Store;
+  readonly #isAlive: () => boolean;
   #pending: Call[] = [];
   #late: Call[] = [];
 
-  constructor(store: Store) {
+  /** @param isAlive Whether the process still makes calls. */
+  constructor(store: Store, isAlive: () => boolean = () => true) {
     this.#store = store;
+    this.#isAlive = isAlive;
   }
 
   get waiting(): number {
@@ -56,6 +59,12 @@ export class GatedStore implements Store {
     const late = this.#late;
     this.#late = [];
     for (const call of late) await call.run();
+  }
+
+  /** Nobody waits for answers any more; what has been sent may still arrive. */
+  abandon(): void {
+    this.#late.push(...this.#pending.filter(({ write }) => write));
+    this.#pending = [];
   }
 
   list<K extends Kind>(kind: K) {
@@ -99,7 +108,7 @@ export class GatedStore implements Store {
           (value) => () => resolve(value),
           (error: unknown) => () => reject(error),
         );
-      this.#pending.push({ what, write, run, fail: reject });
+      if (this.#isAlive()) this.#pending.push({ what, write, run, fail: reject });
     });
   }
 }

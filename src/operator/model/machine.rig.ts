@@ -1,18 +1,27 @@
 import assert from 'node:assert/strict';
 import { formatIP, type IP } from '../../address/ip.ts';
-import { contains, formatPrefix, type Prefix } from '../../address/prefix.ts';
+import {
+  addressAt,
+  contains,
+  formatPrefix,
+  type Prefix,
+  prefixSize,
+  samePrefix,
+} from '../../address/prefix.ts';
 import { emptiedSegments, routedSegments } from '../../agent/bgpNode.ts';
+import type { Passage } from '../../agent/blockRoutes.ts';
 import { networkStatus, publishStatus } from '../../agent/nodeObjects.ts';
 import { type RecoveryOptions, recover } from '../../agent/recovery.ts';
 import { ownNetwork, segmentsOf } from '../../agent/segments.ts';
 import type { AttachmentRecord } from '../../attach/record.ts';
-import { type Owner, Refusal } from '../../ipam/allocator.ts';
-import { Ipam } from '../../ipam/ipam.ts';
+import { type Allocation, type Owner, Refusal } from '../../ipam/allocator.ts';
+import { Ipam, type SegmentUsage } from '../../ipam/ipam.ts';
 import { type Cut, MemoryDisk } from '../../ipam/memoryFiles.rig.ts';
 import { silentLog } from '../../log.ts';
 import { type Change, follow } from '../../store/follow.ts';
 import type { NodeNetwork } from '../../store/kinds/nodeNetwork.ts';
 import type { Store } from '../../store/store.ts';
+import { ClaimedPods, type NamedPod } from './claimedPods.rig.ts';
 import { type Fault, GatedStore } from './gatedStore.rig.ts';
 import { drain, type VirtualClock } from './virtualClock.rig.ts';
 
@@ -21,16 +30,28 @@ const COOLDOWN_MS = 5_000;
 
 const SELF = { ips: [], routing: 'underlay' } as const;
 
-/** An agent's process: the real IPAM, and what it has heard of the store. */
+/** An agent's process: the real IPAM, the real claims, and what it has heard of the store. */
 interface Process {
   readonly ipam: Ipam;
   readonly stop: AbortController;
   readonly inbox: Change<NodeNetwork>[];
+  readonly claimed: ClaimedPods;
   network: NodeNetwork | undefined;
+  /** Segments have been heard of and not taken yet. */
+  stale: boolean;
+  assigning: boolean;
   /** Whether the segments are the store's; before, nothing is given out. */
   synced: boolean;
   dry: number;
   telling: boolean;
+}
+
+/** What a machine needs of the world around it. */
+export interface Surroundings {
+  readonly store: Store;
+  readonly clock: VirtualClock;
+  /** A name no container has had before. */
+  readonly containerID: () => string;
 }
 
 /** A machine with a disk, an agent that comes and goes, and a runtime that starts and ends containers. */
@@ -39,33 +60,41 @@ export class Machine {
   readonly disk = new MemoryDisk();
   /** Addresses of containers whose ADD was answered, and that live. */
   readonly pods = new Map<string, readonly IP[]>();
+  /** The nodes that packets for addresses of this machine's blocks are let through to, as its kernel has it. */
+  passages: readonly Passage[] = [];
   readonly #gate: GatedStore;
-  readonly #store: Store;
-  readonly #clock: VirtualClock;
+  readonly #surroundings: Surroundings;
+  /** What agents that have died had sent. */
+  #orphans: GatedStore[] = [];
   /** What the attachment records say: a container's addresses, and the boot during which it was attached. */
   readonly #records = new Map<string, { addresses: readonly IP[]; boot: number }>();
   /** Containers that are dead, and whose DEL has not been answered. */
   readonly #dead = new Set<string>();
   /** Containers whose ADD has not been answered. */
   readonly #asked = new Set<string>();
+  /** The names of those that have one. */
+  readonly #podOf = new Map<string, NamedPod>();
   #process: Process | undefined;
   #boot = 1;
-  #containers = 0;
 
-  constructor(name: string, store: Store, clock: VirtualClock) {
+  constructor(name: string, surroundings: Surroundings) {
     this.name = name;
-    this.#store = store;
-    this.#gate = new GatedStore(store);
-    this.#clock = clock;
+    this.#surroundings = surroundings;
+    this.#gate = new GatedStore(surroundings.store);
   }
 
   get ipam(): Ipam | undefined {
     return this.#living?.ipam;
   }
 
+  get claimed(): ClaimedPods | undefined {
+    return this.#living?.claimed;
+  }
+
   /** @param crashAfter So many writes of the start happen before the process dies. */
   async start(crashAfter = Number.POSITIVE_INFINITY): Promise<void> {
     if (this.#living) return;
+    const { store, clock } = this.#surroundings;
     const files = this.disk.open();
     this.disk.crashAfter(crashAfter);
     try {
@@ -73,7 +102,7 @@ export class Machine {
         directory: '',
         cooldown: COOLDOWN_MS,
         boot: String(this.#boot),
-        now: this.#clock.wall,
+        now: clock.wall,
         log: silentLog,
         files,
       });
@@ -81,8 +110,20 @@ export class Machine {
       if (!this.disk.alive) return;
       const stop = new AbortController();
       const inbox: Change<NodeNetwork>[] = [];
-      void follow(this.#store, 'NodeNetwork', (change) => inbox.push(change), stop.signal, this.#clock.pause);
-      this.#process = { ipam, stop, inbox, network: undefined, synced: false, dry: 0, telling: false };
+      void follow(store, 'NodeNetwork', (change) => inbox.push(change), stop.signal, clock.pause);
+      const claimed = new ClaimedPods({
+        node: this.name,
+        ipam,
+        store,
+        clock,
+        signal: stop.signal,
+        isAlive: () => this.disk.alive && this.#process?.ipam === ipam,
+        letThrough: (passages) => {
+          this.passages = passages;
+        },
+      });
+      const state = { stale: false, assigning: false, synced: false, dry: 0, telling: false };
+      this.#process = { ipam, stop, inbox, claimed, network: undefined, ...state };
     } catch (error) {
       assert.ok(!this.disk.alive, `the agent of ${this.name} does not start: ${error}`);
     }
@@ -90,8 +131,13 @@ export class Machine {
   }
 
   kill(): void {
-    this.#process?.stop.abort();
-    this.#process = undefined;
+    if (this.#process) {
+      const { stop, claimed } = this.#process;
+      stop.abort();
+      claimed.gate.abandon();
+      this.#orphans.push(claimed.gate);
+      this.#process = undefined;
+    }
     this.disk.kill();
     // The runtime gives up those that it got no answer for.
     for (const id of this.#asked) this.#dead.add(id);
@@ -103,6 +149,7 @@ export class Machine {
     this.kill();
     this.disk.cutPower(cut);
     this.#boot++;
+    this.passages = [];
     this.endAll();
   }
 
@@ -112,18 +159,48 @@ export class Machine {
     this.pods.clear();
   }
 
-  /** The agent learns of the next changes in the store. */
-  async hear(changes: number): Promise<void> {
+  /**
+   * The agent learns of the next changes in the store.
+   *
+   * @param answered Whether what it asks on that occasion is answered at once.
+   */
+  async hear(changes: number, answered = true): Promise<void> {
     const process = this.#living;
     for (const change of process?.inbox.splice(0, changes) ?? []) {
       if (!process || change.type === 'interrupted') continue;
       process.network = ownNetwork(process.network, change, this.name);
-      const synced = () => {
-        process.synced = true;
-      };
-      const assigned = process.ipam.assign(segmentsOf(process.network, []));
-      await this.#finish(assigned.then(synced, () => {}));
+      process.stale = true;
+      await this.#assign(process, answered);
     }
+    if (process) await this.#assign(process, answered);
+  }
+
+  async #assign(process: Process, answered: boolean): Promise<void> {
+    for (let turn = 0; turn < 100 && (process.stale || process.assigning); turn++) {
+      if (!process.assigning) this.#takeSegments(process);
+      await drain();
+      if (!this.disk.alive) return;
+      this.disk.finish();
+      if (answered) await process.claimed.gate.pass(0, 'none');
+      else if (process.claimed.gate.waiting > 0) return;
+    }
+  }
+
+  #takeSegments(process: Process): void {
+    const { ipam, claimed, network } = process;
+    const segments = segmentsOf(network, []);
+    const known = ipam.segments();
+    const fresh = segments
+      .map(({ prefix }) => prefix)
+      .filter((prefix) => !known.some((segment) => samePrefix(segment.prefix, prefix)));
+    Object.assign(process, { assigning: true, stale: false });
+    claimed.addresses
+      .prepare(fresh)
+      .then(() => ipam.assign(segments))
+      .then(
+        () => Object.assign(process, { assigning: false, synced: true }),
+        () => Object.assign(process, { assigning: false, stale: true }),
+      );
   }
 
   /** The agent says what it has made of that. */
@@ -153,34 +230,77 @@ export class Machine {
     }
   }
 
-  landLate(): Promise<void> {
-    return this.#gate.landLate();
+  async landLate(): Promise<void> {
+    const orphans = this.#orphans;
+    this.#orphans = [];
+    for (const gate of [this.#gate, ...orphans, ...(this.claimed ? [this.claimed.gate] : [])]) {
+      await gate.landLate();
+    }
   }
 
   /** As many pods at once; which of them are answered shows with the next thing that happens. */
   async add(count: number): Promise<void> {
     const process = this.#living;
     if (!process?.synced) return;
-    const boot = this.#boot;
     for (let n = 0; n < count; n++) {
-      const id = `${this.name}${++this.#containers}`;
-      this.#asked.add(id);
-      process.ipam.allocate({ owner: ownerOf(id), addresses: [] }).then(
-        ({ addresses }) => {
-          if (process !== this.#living || boot !== this.#boot) return;
-          this.#asked.delete(id);
-          this.pods.set(id, addresses);
-          this.#records.set(id, { addresses, boot });
-          process.dry = 0;
-        },
-        (error: unknown) => {
-          this.#asked.delete(id);
-          if (!(error instanceof Refusal)) this.#dead.add(id);
-          else process.dry++;
-        },
-      );
+      const id = this.#surroundings.containerID();
+      this.#await(process, id, process.ipam.allocate({ owner: ownerOf(id), addresses: [] }));
     }
     await drain();
+  }
+
+  /** A pod that has a name, and an address that goes with it. */
+  async schedule(pod: NamedPod): Promise<void> {
+    const process = this.#living;
+    if (!process?.synced) return;
+    const id = this.#surroundings.containerID();
+    this.#podOf.set(id, pod);
+    this.#await(process, id, process.claimed.hold(pod, ownerOf(id)));
+    await drain();
+  }
+
+  /** The agent hears of claims, and deals with them as far as its calls get. */
+  async deal(changes: number, calls: number, fault: Fault = 'none', order = 0): Promise<void> {
+    const { claimed } = this.#living ?? {};
+    claimed?.hear(changes);
+    await drain();
+    await claimed?.pass(calls, fault, order, () => this.settle());
+  }
+
+  addressesOf(pod: string): IP[] {
+    return [...this.pods].flatMap(([id, addresses]) =>
+      this.#podOf.get(id)?.name === pod ? [...addresses] : [],
+    );
+  }
+
+  /** The neighbours have heard what is announced from here. */
+  announce(): void {
+    this.#living?.claimed.announce();
+  }
+
+  /** Whether a container of the pod runs or is being made. */
+  runs(pod: string): boolean {
+    return [...this.#asked, ...this.pods.keys()].some((id) => this.#podOf.get(id)?.name === pod);
+  }
+
+  #await(process: Process, id: string, answer: Promise<Allocation>): void {
+    const boot = this.#boot;
+    this.#asked.add(id);
+    answer.then(
+      ({ addresses }) => {
+        if (process !== this.#living || boot !== this.#boot) return;
+        this.#asked.delete(id);
+        this.pods.set(id, addresses);
+        this.#records.set(id, { addresses, boot });
+        process.dry = 0;
+      },
+      (error: unknown) => {
+        if (process !== this.#living) return;
+        this.#asked.delete(id);
+        this.#dead.add(id);
+        if (error instanceof Refusal && error.short) process.dry++;
+      },
+    );
   }
 
   /** The oldest pods end. */
@@ -190,6 +310,16 @@ export class Machine {
       this.#dead.add(id);
     }
     await this.bury();
+  }
+
+  /** Containers end whose pods are somewhere else by now. */
+  async endUnwanted(isWanted: (pod: NamedPod) => boolean): Promise<void> {
+    for (const id of [...this.pods.keys()]) {
+      const pod = this.#podOf.get(id);
+      if (!pod || isWanted(pod)) continue;
+      this.pods.delete(id);
+      this.#dead.add(id);
+    }
   }
 
   /** The runtime says of each dead container, until somebody answers. */
@@ -236,12 +366,28 @@ export class Machine {
       const covered = announced.some((prefix) => contains(prefix, address));
       assert.ok(covered, `${this.name} announces nothing that leads to ${formatIP(address)}`);
     }
-    for (const { segment, capacity, used, resting } of usage) {
-      const range = formatPrefix(segment.prefix);
-      const held = [...holders.keys()].filter((address) => contains(segment.prefix, address)).length;
-      assert.equal(used, held, `what ${range} says is used`);
-      assert.ok(BigInt(used + resting) <= capacity, `${used} used and ${resting} resting of ${range}`);
+    for (const each of usage) this.#expectSum(ipam, each, holders);
+  }
+
+  /** free + used + resting + reserved = all there are, address by address. */
+  #expectSum(
+    ipam: Ipam,
+    { segment, capacity, used, resting, reserved }: SegmentUsage,
+    held: ReadonlyMap<IP, string>,
+  ): void {
+    const range = formatPrefix(segment.prefix);
+    const counts = { free: 0, used: 0, resting: 0, reserved: 0 };
+    for (let index = 0n; index < prefixSize(segment.prefix); index++) {
+      const address = addressAt(segment.prefix, index);
+      if (held.has(address) || ipam.kept().has(address)) counts.used++;
+      else if (ipam.restingUntil(address) !== undefined) counts.resting++;
+      else if (segment.reserved?.some((prefix) => contains(prefix, address))) counts.reserved++;
+      else counts.free++;
     }
+    assert.equal(used, counts.used, `what ${range} says is used`);
+    assert.equal(resting, counts.resting, `what ${range} says rests`);
+    assert.equal(reserved, BigInt(counts.reserved), `what ${range} says is reserved`);
+    assert.equal(BigInt(counts.free + used + resting), capacity, `what there is of ${range}`);
   }
 
   /** An agent whose process has died in the midst of something is no agent. */

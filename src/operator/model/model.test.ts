@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, mock, test } from 'node:test';
 import fc from 'fast-check';
+import type { ReleasePolicy } from '../../ipam/claim.ts';
 import type { Cut } from '../../ipam/memoryFiles.rig.ts';
 import type { IPPool } from '../../store/kinds/ipPool.ts';
 import { Cluster } from './cluster.rig.ts';
@@ -10,6 +11,7 @@ import { FAULTS, type Fault } from './gatedStore.rig.ts';
 const RUNS = Number(process.env.TOMBOLO_MODEL_RUNS ?? 150);
 
 const NODES = ['a', 'b', 'c'];
+const PODS = ['db-0', 'db-1'];
 
 type Step =
   | { do: 'operate'; which: 0 | 1; calls: number; fault: Fault; order: number }
@@ -18,7 +20,22 @@ type Step =
       do: 'join' | 'start' | 'kill' | 'burn' | 'switch off' | 'forget' | 'lose' | 'late writes land';
       node: string;
     }
-  | { do: 'add' | 'remove' | 'hear'; node: string; count: number }
+  | { do: 'add' | 'remove'; node: string; count: number }
+  | { do: 'hear'; node: string; count: number; answered: boolean }
+  | { do: 'schedule'; node: string; pod: string; policy: ReleasePolicy; ttl: number | undefined }
+  | { do: 'deal with claims'; node: string; changes: number; calls: number; fault: Fault; order: number }
+  | {
+      do: 'move';
+      pod: string;
+      to: string;
+      policy: ReleasePolicy;
+      gently: boolean;
+      fault: Fault;
+      order: number;
+    }
+  | { do: 'announce'; node: string }
+  | { do: 'delete pod' | 'delete claim'; pod: string }
+  | { do: 'scale'; replicas: number }
   | { do: 'tell'; node: string; fault: Fault }
   | { do: 'serve'; node: string; which: 0 | 1; fault: Fault }
   | { do: 'crash soon' | 'disk fails'; node: string; writes: number }
@@ -53,7 +70,13 @@ async function perform(cluster: Cluster, step: Step): Promise<void> {
     case 'remove':
       return machine.remove(step.count);
     case 'hear':
-      return machine.hear(step.count);
+      return machine.hear(step.count, step.answered);
+    case 'schedule':
+      return cluster.schedule(step.pod, step.node, step.policy, step.ttl);
+    case 'deal with claims':
+      return machine.deal(step.changes, step.calls, step.fault, step.order);
+    case 'announce':
+      return machine.announce();
     case 'tell':
       return machine.tell(step.fault);
     case 'serve':
@@ -84,10 +107,21 @@ async function performOnCluster(cluster: Cluster, step: Exclude<Step, { node: st
       return cluster.clock.jump(step.seconds * 1000);
     case 'pool':
       return cluster.change(step.spec);
+    case 'move':
+      return cluster.move(step.pod, step.to, step);
+    case 'delete pod':
+      return cluster.unschedule(step.pod);
+    case 'delete claim':
+      return cluster.disclaim(step.pod);
+    case 'scale':
+      return cluster.scale(step.replicas);
   }
 }
 
 const node = fc.constantFrom(...NODES);
+const pod = fc.constantFrom(...PODS);
+const policy = fc.constantFrom<ReleasePolicy>('Pod', 'Immutable', 'Never');
+const usually = fc.integer({ min: 0, max: 3 }).map((number) => number > 0);
 const few = fc.integer({ min: 1, max: 6 });
 const which = fc.constantFrom(0 as const, 1 as const);
 const fault = fc.oneof(
@@ -107,7 +141,46 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       order: fc.nat(7),
     }),
   },
-  { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('hear' as const), node, count: few }) },
+  { weight: 6, arbitrary: fc.record({ do: as('hear'), node, count: few, answered: usually }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: as('schedule'),
+      node,
+      pod,
+      policy,
+      ttl: fc.constantFrom(undefined, undefined, 20),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: as('move'),
+      pod,
+      to: node,
+      policy,
+      gently: usually,
+      fault,
+      order: fc.nat(3),
+    }),
+  },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      do: as('deal with claims'),
+      node,
+      changes: fc.integer({ min: 0, max: 20 }),
+      calls: fc.integer({ min: 1, max: 12 }),
+      fault,
+      order: fc.nat(3),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: as('announce'), node }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constantFrom('delete pod' as const, 'delete claim' as const), pod }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: as('scale'), replicas: fc.nat(PODS.length) }) },
   { weight: 6, arbitrary: fc.record({ do: as('tell'), node, fault }) },
   { weight: 6, arbitrary: fc.record({ do: as('serve'), node, which, fault }) },
   { weight: 6, arbitrary: fc.record({ do: as('add'), node, count: few }) },
@@ -158,6 +231,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         { disabled: true },
         { expansion: { low: 3, high: 8 } },
         { cooldownSeconds: 0 },
+        { reserved: ['10.0.0.8/31', '10.0.0.0/32', '10.0.0.6/31', '10.0.0.16/29'] },
         'deleted' as const,
       ),
     }),
@@ -184,14 +258,22 @@ async function run(steps: readonly Step[], then: (cluster: Cluster) => Promise<v
 async function recovers(cluster: Cluster): Promise<void> {
   await perform(cluster, { do: 'pool', spec: {} });
   for (const name of NODES) await cluster.join(name);
-  await cluster.heal(40);
+  await cluster.scale(PODS.length);
+  await cluster.heal(60);
+  await cluster.expectReached();
   for (const machine of cluster.machines.values()) {
     const before = machine.pods.size;
     await machine.add(1);
     await machine.settle();
     assert.equal(machine.pods.size, before + 1, `a pod on ${machine.name}, with every fault over`);
   }
+  for (const name of PODS) await cluster.unschedule(name);
+  await cluster.scale(0);
   for (const machine of cluster.machines.values()) await machine.remove(Number.POSITIVE_INFINITY);
+  await cluster.heal(60);
+  const kept = (await cluster.claims()).filter((claim) => !claim.endsWith('Never'));
+  assert.deepEqual(kept, [], 'claims that nobody comes back for');
+  for (const name of PODS) await cluster.disclaim(name);
   await cluster.heal(600);
   const left = await cluster.segments();
   assert.deepEqual(

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, statSync, unlinkSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { because, messageOf } from '../../errors.ts';
 import { hasCode } from '../../ffi/systemError.ts';
+import { isOver, isProtected, marked } from '../finalizers.ts';
 import {
   definitionOf,
   describe,
@@ -118,10 +119,11 @@ class DirectoryStore implements Store {
 
   update<T extends ObjectOf<Kind>>(object: T): Promise<T> {
     return this.#replace(object, (stored) => {
-      const { uid, creationTimestamp, generation = 1 } = stored.metadata;
+      const { uid, creationTimestamp, deletionTimestamp, generation = 1 } = stored.metadata;
       const given = {
         ...(uid !== undefined && { uid }),
         ...(creationTimestamp !== undefined && { creationTimestamp }),
+        ...(deletionTimestamp !== undefined && { deletionTimestamp }),
         generation: isDeepStrictEqual(specOf(object), specOf(stored)) ? generation : generation + 1,
       };
       return { ...object, metadata: { ...object.metadata, ...given } };
@@ -137,8 +139,9 @@ class DirectoryStore implements Store {
     const directory = this.#directory(kind);
     const path = this.#path(kind, key);
     await withLock(this.#root, async () => {
+      const stored = this.#read(kind, path);
       if (preconditions.uid !== undefined || preconditions.resourceVersion !== undefined) {
-        const { metadata } = this.#read(kind, path) ?? {};
+        const { metadata } = stored ?? {};
         if (!metadata) throw notFound('delete', kind, key);
         const { uid = metadata.uid, resourceVersion = metadata.resourceVersion } = preconditions;
         if (uid !== metadata.uid || resourceVersion !== metadata.resourceVersion) {
@@ -146,7 +149,8 @@ class DirectoryStore implements Store {
         }
       }
       try {
-        unlinkSync(path);
+        if (stored && isProtected(stored)) writeObject(path, marked(stored, new Date()));
+        else unlinkSync(path);
       } catch (error) {
         throw hasCode(error, 'ENOENT', 'ENOTDIR') ? notFound('delete', kind, key) : error;
       }
@@ -195,9 +199,10 @@ class DirectoryStore implements Store {
     return withLock(this.#root, async () => {
       const next = successor(this.#read(kind, path) as T | undefined);
       validate(next);
-      writeObject(path, next);
+      if (isOver(next)) unlinkSync(path);
+      else writeObject(path, next);
       await directory.refresh([path]);
-      return readObject(path, kind) as T;
+      return isOver(next) ? next : (readObject(path, kind) as T);
     });
   }
 

@@ -33,6 +33,8 @@ const body = object(
         releasedAt: text(),
         /** The container to which the node whose block this is lets packets through, where it is another node's. */
         passedTo: text(),
+        /** The container whose node is gone: where it lives all the same, its agent takes this out again. */
+        doubted: text(),
         conditions,
       },
     ),
@@ -53,5 +55,8 @@ export const ipClaim = defineKind({
     ['POLICY', ({ spec }) => spec.releasePolicy ?? 'Pod'],
   ],
 });
+
+/** While a container holds a claim, its addresses are nobody else's: it is not deleted before that has let go. */
+export const CLAIM_PROTECTION = 'network.tombolo.dev/claim-protection';
 
 export type IPClaim = StoredObject & Of<typeof body>;

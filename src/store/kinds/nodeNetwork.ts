@@ -25,6 +25,8 @@ const segment = object(
     generation: integer(1, Number.MAX_SAFE_INTEGER),
     /** When a cooling segment is free again, RFC 3339. */
     until: text(),
+    /** Parts of it that the pool reserves. */
+    reserved: listOf(prefix),
   },
 );
 
@@ -37,6 +39,8 @@ const segmentReport = openObject(
     used: integer(0, Number.MAX_SAFE_INTEGER),
     /** The node's own address lies in it: it is never asked back. */
     pinned: boolean(),
+    /** Addresses that nobody is given. */
+    reserved: integer(0, Number.MAX_SAFE_INTEGER),
     /** The router on an L2 segment. */
     gateway: ip,
   },

@@ -158,14 +158,17 @@ export class StrictApiServer {
     if (statusOnly) return this.#happen('MODIFIED', key, { ...stored, status: object.status });
     const { status: _, ...rest } = object;
     const next: Stored = { ...rest, ...(stored.status !== undefined && { status: stored.status }) };
-    const { generation, creationTimestamp } = stored.metadata;
+    const { generation, creationTimestamp, deletionTimestamp } = stored.metadata;
     const changed = !isDeepStrictEqual(next.spec, stored.spec);
     const given = {
       uid: stored.metadata.uid,
       creationTimestamp,
+      ...(deletionTimestamp !== undefined && { deletionTimestamp }),
       generation: Number(generation) + (changed ? 1 : 0),
     };
-    return this.#happen('MODIFIED', key, { ...next, metadata: { ...next.metadata, ...given } });
+    const written: Stored = { ...next, metadata: { ...next.metadata, ...given } };
+    const over = deletionTimestamp !== undefined && !isProtected(written);
+    return this.#happen(over ? 'DELETED' : 'MODIFIED', key, written);
   }
 
   #delete(key: string, stored: Stored, body: unknown): unknown {
@@ -175,7 +178,10 @@ export class StrictApiServer {
         throw new Refused(409, 'Conflict', `precondition failed: ${name}`);
       }
     }
-    this.#happen('DELETED', key, stored);
+    const { deletionTimestamp = new Date().toISOString() } = stored.metadata;
+    const marked = { ...stored, metadata: { ...stored.metadata, deletionTimestamp } };
+    if (isProtected(stored)) this.#happen('MODIFIED', key, marked);
+    else this.#happen('DELETED', key, stored);
     return { kind: 'Status', status: 'Success' };
   }
 
@@ -292,4 +298,9 @@ async function bodyOf(request: IncomingMessage): Promise<unknown> {
   for await (const chunk of request) chunks.push(chunk);
   const text = Buffer.concat(chunks).toString('utf8');
   return text === '' ? undefined : JSON.parse(text);
+}
+
+/** Whether somebody has something to do before the object may go. */
+function isProtected({ metadata }: Stored): boolean {
+  return Array.isArray(metadata.finalizers) && metadata.finalizers.length > 0;
 }
