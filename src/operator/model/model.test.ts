@@ -8,7 +8,7 @@ import { Cluster } from './cluster.rig.ts';
 import { FAULTS, type Fault } from './gatedStore.rig.ts';
 
 /** `TOMBOLO_MODEL_RUNS=5000 node --import tsx --test src/operator/model/model.test.ts` looks further. */
-const RUNS = Number(process.env.TOMBOLO_MODEL_RUNS ?? 150);
+const RUNS = Number(process.env.TOMBOLO_MODEL_RUNS ?? 80);
 
 const NODES = ['a', 'b', 'c'];
 const PODS = ['db-0', 'db-1'];
