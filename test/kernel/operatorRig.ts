@@ -22,9 +22,14 @@ export class TestOperator {
   }
 
   /** Resolves when it follows the store. */
-  static async start(store: string, ...options: string[]): Promise<TestOperator> {
+  static start(directory: string, ...options: string[]): Promise<TestOperator> {
+    return TestOperator.over(`directory:${directory}`, ...options);
+  }
+
+  /** Over any store. */
+  static async over(store: string, ...options: string[]): Promise<TestOperator> {
     const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
-    const words = [PROGRAM, 'operator', '--store', `directory:${store}`, '--lease-duration', '2', ...options];
+    const words = [PROGRAM, 'operator', '--store', store, '--lease-duration', '2', ...options];
     const child = spawn(process.execPath, words, { env, stdio: ['ignore', 'ignore', 'pipe'] });
     const operator = new TestOperator(child);
     for (const end = performance.now() + START_LIMIT_MS; performance.now() < end; ) {

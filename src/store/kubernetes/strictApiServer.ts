@@ -23,11 +23,25 @@ interface Happened {
   before: Stored | undefined;
 }
 
+const VERBS: Readonly<Record<string, Access['verb']>> = { POST: 'create', PUT: 'update', DELETE: 'delete' };
+
 /** A fault to be met by the next request that `matches`. */
 export interface Fault {
   matches(request: { method: string; path: string }): boolean;
   /** `drop`: the connection is cut; `lose`: it is cut once the request has been carried out. */
   readonly kind: 'drop' | 'lose';
+}
+
+/** One request, in the words of RBAC. */
+export interface Access {
+  /** The bearer's token. */
+  readonly token: string;
+  readonly verb: 'get' | 'list' | 'watch' | 'create' | 'update' | 'delete';
+  /** Empty for the core group. */
+  readonly group: string;
+  /** With its subresource: `nodenetworks/status`. */
+  readonly resource: string;
+  readonly namespace: string | undefined;
 }
 
 /**
@@ -38,7 +52,9 @@ export interface Fault {
 export class StrictApiServer {
   /** Small, so that tests turn pages. */
   pageSize = 3;
-  readonly #server: Server;
+  /** Asked before each request; all are allowed where absent. */
+  authorize: ((access: Access) => boolean) | undefined;
+  readonly #servers: Server[] = [];
   readonly #objects = new Map<string, Stored>();
   readonly #watches = new Set<() => void>();
   #history: Happened[] = [];
@@ -47,22 +63,30 @@ export class StrictApiServer {
   #fault: Fault | undefined;
 
   private constructor() {
-    this.#server = createServer((request, response) => {
+    this.serve(() => {});
+  }
+
+  /** Serves at one more place; `listen` is given a server that does not listen yet. */
+  serve(listen: (server: Server) => void): Server {
+    const server = createServer((request, response) => {
       this.#serve(request, response).catch((error: unknown) => {
         if (error instanceof Refused) this.#refuse(response, error);
         else response.destroy(error instanceof Error ? error : undefined);
       });
     });
+    listen(server);
+    this.#servers.push(server);
+    return server;
   }
 
   static async start(): Promise<StrictApiServer> {
     const server = new StrictApiServer();
-    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.#servers[0]?.listen(0, '127.0.0.1', resolve));
     return server;
   }
 
   get url(): URL {
-    return new URL(`http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`);
+    return new URL(`http://127.0.0.1:${(this.#servers[0]?.address() as AddressInfo).port}`);
   }
 
   failNext(fault: Fault): void {
@@ -82,12 +106,12 @@ export class StrictApiServer {
 
   /** Cuts every watch, as a proxy that restarts does. */
   cut(): void {
-    this.#server.closeAllConnections();
+    for (const server of this.#servers) server.closeAllConnections();
   }
 
   async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    this.cut();
+    await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -97,11 +121,24 @@ export class StrictApiServer {
     if (fault) this.#fault = undefined;
     if (fault?.kind === 'drop') return void response.destroy();
     const place = placeOf(pathname);
+    this.#expectAllowed(place, method, searchParams, request.headers.authorization);
     if (searchParams.get('watch') === 'true') return this.#watch(place, searchParams, request, response);
     const answer = this.#answer(method, place, searchParams, await bodyOf(request));
     if (fault?.kind === 'lose') return void response.destroy();
     response.writeHead(method === 'POST' ? 201 : 200, { 'content-type': 'application/json' });
     response.end(JSON.stringify(answer));
+  }
+
+  #expectAllowed(place: Place, method: string, query: URLSearchParams, authorization = ''): void {
+    const { kind, plural, subresource, namespace, name } = place;
+    const reading = query.get('watch') === 'true' ? 'watch' : name === undefined ? 'list' : 'get';
+    const verb = VERBS[method] ?? reading;
+    const [group = ''] = definitionOf(kind).apiVersion.split('/').toReversed().slice(1);
+    const resource = subresource === undefined ? plural : `${plural}/${subresource}`;
+    const token = authorization.replace(/^Bearer /, '');
+    if (this.authorize?.({ token, verb, group, resource, namespace }) ?? true) return;
+    const what = `${resource} in API group "${group}"${namespace === undefined ? '' : ` in the namespace "${namespace}"`}`;
+    throw new Refused(403, 'Forbidden', `"${token}" cannot ${verb} resource ${what}`);
   }
 
   #answer(method: string, place: Place, query: URLSearchParams, body: unknown): unknown {
