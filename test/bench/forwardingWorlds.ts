@@ -13,13 +13,13 @@ export interface Way {
   readonly address: string;
 }
 
-interface Nodes {
+export interface Nodes {
   readonly a: TestNamespace;
   readonly b: TestNamespace;
 }
 
 /** Two nodes, 192.0.2.1 and 192.0.2.2, at two ends of one cable. */
-function cable(namespaces: TestNamespaces, name: string): Nodes {
+export function cable(namespaces: TestNamespaces, name: string): Nodes {
   const [a, b] = [namespaces.create(`${name}-a`), namespaces.create(`${name}-b`)];
   a.run('ip', ...`link add up0 type veth peer name up0 netns ${b.name}`.split(' '));
   for (const [node, address] of [

@@ -8,9 +8,12 @@ import { report } from './report.ts';
 import { iptablesPair, plainPair } from './servicesIptables.ts';
 import { type Kind, type Load, measure, SERVER_PORT } from './servicesLoad.ts';
 import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
+import { ServiceNodes } from './servicesNodes.ts';
 
-const ROUNDS = Number(process.argv[2] ?? 9);
-const FLAT_ROUNDS = Number(process.argv[3] ?? 15);
+const ROUNDS = Number(process.argv[2] ?? 7);
+const FLAT_ROUNDS = Number(process.argv[3] ?? 9);
+/** All by default. */
+const SECTIONS = (process.argv[4] ?? 'node,nodes,sizes').split(',');
 const MANY = 30_000;
 const IPTABLES_SIZES = [1, 1_000, 10_000] as const;
 const KINDS = ['long', 'short'] as const satisfies readonly Kind[];
@@ -86,6 +89,25 @@ function row(label: string, results: Record<Kind, Results>, name: string, base: 
   return [label, ...cells];
 }
 
+/** Pods of both kinds and of plain veth pairs, all set against iptables with a single service. */
+function besideIptables(results: Record<Kind, Results>): string[][] {
+  const base = 'iptables 1 packet';
+  return [
+    row('plain veth, direct, no netfilter', results, 'plain direct', base),
+    ...IPTABLES_SIZES.map((size) =>
+      row(`iptables, services: ${size}`, results, `iptables ${size} packet`, base),
+    ),
+    ...WAYS.map((way) => row(`Tombolo veth, ${way}`, results, `veth ${way}`, base)),
+    ...WAYS.map((way) => row(`Tombolo NIC, ${way}`, results, `nic ${way}`, base)),
+  ];
+}
+
+const METHOD =
+  'wrk (one thread, 8 connections, pinned to one core) asks nginx (one worker, an answer from memory, pinned to the other) ' +
+  `for a second at a time, everything in turns within each of ${ROUNDS} rounds. Long: a connection serves all requests; ` +
+  'short: `Connection: close`, with no TIME-WAIT kept. The ratio per CPU second is that of requests to the CPU time of wrk and ' +
+  'nginx, with what the kernel does for them: unlike rates it hardly depends on who else is at work on the machine.';
+
 const HEADER = ['way', ...KINDS.flatMap((kind) => [`${kind}: requests/s`, 'ratio', 'ratio per CPU second'])];
 
 /** What others did on the machine meanwhile. */
@@ -101,8 +123,9 @@ async function compareWays(): Promise<void> {
     await node.start([]);
     const pairs = { veth: await node.pair('veth', '10.96.0.10'), nic: await node.pair('nic', '10.96.0.20') };
     const peers = new Map<number, Pair>();
-    for (const size of IPTABLES_SIZES) peers.set(size, await iptablesPair(namespaces, size, directory));
-    const plain = await plainPair(namespaces, 'plain', directory);
+    for (const size of IPTABLES_SIZES)
+      peers.set(size, await iptablesPair(namespaces, size, 'near', directory));
+    const plain = await plainPair(namespaces, 'plain', 'near', directory);
     const before = loadavg();
     const cases = [
       ...casesOf('veth', pairs.veth, WAYS, node.cgroup),
@@ -111,16 +134,11 @@ async function compareWays(): Promise<void> {
       ...[...peers].flatMap(([size, pair]) => casesOf(`iptables ${size}`, pair, ['packet'])),
     ];
     const results = await measureAll(cases, ROUNDS);
-    const method =
-      'wrk (one thread, 8 connections, pinned to one core) asks nginx (one worker, an answer from memory, pinned to the other) ' +
-      `for a second at a time, everything in turns within each of ${ROUNDS} rounds. Long: a connection serves all requests; ` +
-      'short: `Connection: close`. The ratio per CPU second is that of requests to the CPU time of wrk and nginx, with what the ' +
-      'kernel does for them: unlike rates it hardly depends on who else is at work on the machine.';
     report({
       title: 'Services: through a cluster IP and directly',
       command: COMMAND,
       method:
-        `${method} Direct is a connection between the same two pods, with the same programs on their interfaces. NICs are ` +
+        `${METHOD} Direct is a connection between the same two pods, with the same programs on their interfaces. NICs are ` +
         'macvlan children of one device.',
       header: HEADER,
       rows: (['veth', 'nic'] as const).flatMap((kind) =>
@@ -132,23 +150,58 @@ async function compareWays(): Promise<void> {
       title: 'Services: beside iptables',
       command: COMMAND,
       method:
-        `${method} The peer is a node with kube-proxy’s iptables chains and connection tracking, and pods on plain veth ` +
+        `${METHOD} The peer is a node with kube-proxy’s iptables chains and connection tracking, and pods on plain veth ` +
         'pairs; the service that is called stands in the middle of the others.',
       header: HEADER,
-      rows: [
-        row('plain veth, direct, no netfilter', results, 'plain direct', 'iptables 1 packet'),
-        ...IPTABLES_SIZES.map((size) =>
-          row(`iptables, services: ${size}`, results, `iptables ${size} packet`, 'iptables 1 packet'),
-        ),
-        ...WAYS.map((way) => row(`Tombolo veth, ${way}`, results, `veth ${way}`, 'iptables 1 packet')),
-        ...WAYS.map((way) => row(`Tombolo NIC, ${way}`, results, `nic ${way}`, 'iptables 1 packet')),
-      ],
+      rows: besideIptables(results),
       notes:
         'Goals for Tombolo: 1.25 long, 1.6 short. The row without netfilter is the most that taking services out of the node’s ' +
         `netfilter can gain between such pods: a request is mostly work of wrk, nginx and their sockets. ${loadNote(before)}`,
     });
   } finally {
     await node.remove();
+    namespaces.close();
+  }
+}
+
+async function compareAcrossNodes(): Promise<void> {
+  const namespaces = new TestNamespaces('nodesbench');
+  const nodes = new ServiceNodes(namespaces, 'two');
+  try {
+    await nodes.start();
+    const pairs = {
+      veth: await nodes.pair('veth', '10.96.0.10'),
+      nic: await nodes.pair('nic', '10.96.0.20'),
+    };
+    const peers = new Map<number, Pair>();
+    for (const size of IPTABLES_SIZES)
+      peers.set(size, await iptablesPair(namespaces, size, 'far', directory));
+    const plain = await plainPair(namespaces, 'plain', 'far', directory);
+    const before = loadavg();
+    const cases = [
+      ...casesOf('veth', pairs.veth, WAYS, nodes.cgroup),
+      ...casesOf('nic', pairs.nic, WAYS, nodes.cgroup),
+      ...casesOf('plain', plain, ['direct']),
+      ...[...peers].flatMap(([size, pair]) => casesOf(`iptables ${size}`, pair, ['packet'])),
+    ];
+    const results = await measureAll(cases, ROUNDS);
+    report({
+      title: 'Services: beside iptables, across nodes',
+      command: COMMAND,
+      method:
+        `${METHOD} The client is a pod of one node, the backend one of another, and the nodes stand at two ends of a veth pair, whose ` +
+        '“wire” costs nothing. The peer are nodes that route by their stack, with kube-proxy’s iptables chains and connection ' +
+        'tracking on both; the service that is called stands in the middle of the others. Tombolo’s veth pods are forwarded by ' +
+        'the node programs. NICs are macvlan children of a device of each node, at two ends of another such pair: those pods do ' +
+        'without the node.',
+      header: HEADER,
+      rows: besideIptables(results),
+      notes:
+        'Goals for Tombolo: 1.25 long, 1.6 short. The row without netfilter is the most that taking services out of the node’s ' +
+        `netfilter can gain while its stack forwards. ${loadNote(before)}`,
+    });
+  } finally {
+    await nodes.remove();
     namespaces.close();
   }
 }
@@ -187,5 +240,6 @@ async function compareSizes(): Promise<void> {
   }
 }
 
-await compareWays();
-await compareSizes();
+if (SECTIONS.includes('node')) await compareWays();
+if (SECTIONS.includes('nodes')) await compareAcrossNodes();
+if (SECTIONS.includes('sizes')) await compareSizes();

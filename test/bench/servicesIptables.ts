@@ -1,41 +1,66 @@
 import { spawnSync } from 'node:child_process';
 import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { cable, type Nodes } from './forwardingWorlds.ts';
 import { SERVER_PORT, serve } from './servicesLoad.ts';
 import { idleServices, type Pair, type Service } from './servicesNode.ts';
 
 const CLUSTER = '10.77.0.0/16';
 const SERVICE_ADDRESS = '10.96.0.10';
-const [CLIENT_ADDRESS, SERVER_ADDRESS] = ['10.77.0.2', '10.77.0.3'];
+const [CLIENT_ADDRESS, SERVER_ADDRESS] = ['10.77.1.2', '10.77.2.2'];
 
-/** Two pods on a node of plain veth pairs, as a point-to-point plugin makes them, without any netfilter. */
+/** Where two pods stand: on one node, or at two ends of a cable. */
+export type Distance = 'near' | 'far';
+
+interface PlainPair extends Pair {
+  /** One or two. */
+  readonly nodes: readonly TestNamespace[];
+}
+
+/** Two pods on plain veth pairs, as a point-to-point plugin makes them, without any netfilter. */
 export async function plainPair(
   namespaces: TestNamespaces,
   name: string,
+  distance: Distance,
   directory: string,
-): Promise<Pair & { readonly node: TestNamespace }> {
+): Promise<PlainPair> {
+  const { a, b } = distance === 'near' ? oneNode(namespaces, name) : twoNodes(namespaces, name);
+  const client = pod(namespaces, a, `${name}-client`, CLIENT_ADDRESS);
+  const host = pod(namespaces, b, `${name}-server`, SERVER_ADDRESS);
+  const server = await serve(host, directory);
+  const nodes = a === b ? [a] : [a, b];
+  return { nodes, client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
+}
+
+function oneNode(namespaces: TestNamespaces, name: string): Nodes {
   const node = namespaces.create(name);
   node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
-  const client = pod(namespaces, node, `${name}-client`, CLIENT_ADDRESS);
-  const host = pod(namespaces, node, `${name}-server`, SERVER_ADDRESS);
-  const server = await serve(host, directory);
-  return { node, client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
+  return { a: node, b: node };
+}
+
+function twoNodes(namespaces: TestNamespaces, name: string): Nodes {
+  const { a, b } = cable(namespaces, name);
+  a.run('ip', ...'route add 10.77.2.0/24 via 192.0.2.2'.split(' '));
+  b.run('ip', ...'route add 10.77.1.0/24 via 192.0.2.1'.split(' '));
+  return { a, b };
 }
 
 /**
- * The same with services as kube-proxy keeps them, in iptables chains that every new connection walks. The one that is
- * called stands in the middle of the others.
+ * The same with services as kube-proxy keeps them on every node, in iptables chains that every new connection walks. The one
+ * that is called stands in the middle of the others.
  *
  * @param count Services, the one that is called among them.
  */
 export async function iptablesPair(
   namespaces: TestNamespaces,
   count: number,
+  distance: Distance,
   directory: string,
 ): Promise<Pair> {
-  const pair = await plainPair(namespaces, `iptables${count}`, directory);
+  const pair = await plainPair(namespaces, `iptables${count}`, distance, directory);
   const web = { name: 'web', address: SERVICE_ADDRESS, backend: SERVER_ADDRESS };
   const others = idleServices(count - 1);
-  restore(pair.node, kubeProxyRules(others.toSpliced(others.length >> 1, 0, web)));
+  const rules = kubeProxyRules(others.toSpliced(others.length >> 1, 0, web));
+  for (const node of pair.nodes) restore(node, rules);
   pair.client.run('curl', '-sf', '--max-time', '2', `http://${SERVICE_ADDRESS}/`);
   return pair;
 }
@@ -43,7 +68,7 @@ export async function iptablesPair(
 /** As the reference ptp plugin does it: a /32, a gateway on the link, and no Ethernet to resolve afterwards. */
 function pod(namespaces: TestNamespaces, node: TestNamespace, name: string, address: string): TestNamespace {
   const namespace = namespaces.create(name);
-  const host = `veth${address.split('.')[3]}`;
+  const host = `veth${address.split('.')[2]}`;
   node.run('ip', 'link', 'add', host, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace.name);
   node.run('ip', 'address', 'add', '10.77.0.1/32', 'dev', host);
   node.run('ip', 'link', 'set', host, 'up');
@@ -75,6 +100,7 @@ function kubeProxyRules(services: readonly Service[]): string {
 :KUBE-SERVICES - [0:0]
 :KUBE-POSTROUTING - [0:0]
 :KUBE-MARK-MASQ - [0:0]
+:KUBE-NODEPORTS - [0:0]
 ${chains.join('\n')}
 -A PREROUTING -j KUBE-SERVICES
 -A OUTPUT -j KUBE-SERVICES
@@ -84,12 +110,27 @@ ${chains.join('\n')}
 -A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
 -A KUBE-POSTROUTING -j MASQUERADE --random-fully
 ${frontends.join('\n')}
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
 ${backends.join('\n')}
 COMMIT
 *filter
+:INPUT ACCEPT [0:0]
 :FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:KUBE-EXTERNAL-SERVICES - [0:0]
 :KUBE-FORWARD - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-PROXY-FIREWALL - [0:0]
+:KUBE-SERVICES - [0:0]
+-A INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
+-A INPUT -j KUBE-NODEPORTS
+-A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
+-A FORWARD -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
 -A FORWARD -j KUBE-FORWARD
+-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES
+-A FORWARD -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
+-A OUTPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
+-A OUTPUT -m conntrack --ctstate NEW -j KUBE-SERVICES
 -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
 -A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
 -A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT

@@ -59,15 +59,15 @@ export class ServiceNode {
 
   /** Two pods of a kind of attachment, a server in one of them, and a service in front of it. */
   async pair(kind: AttachmentKind, serviceAddress: string): Promise<Pair> {
-    const [client, host] = [await this.#pod(kind, 'client'), await this.#pod(kind, 'server')];
+    const pod = (role: string) => {
+      const nic = { attachment: 'nic', master: 'nic0', kind: 'macvlan' };
+      const name = `${this.#name}-${kind}-${role}`;
+      return addPod(this.#namespaces, this.#rig, name, kind === 'nic' ? nic : {});
+    };
+    const [client, host] = [await pod('client'), await pod('server')];
     const server = await serve(host.namespace, this.#rig.directory);
     this.#put(`${kind}-web`, serviceAddress, host.address);
-    const url = `http://${serviceAddress}/`;
-    for (let attempt = 0; ; attempt++) {
-      if (client.namespace.attempt('curl', '-sf', '--max-time', '1', url).status === 0) break;
-      if (attempt === 100) throw new Error(`Cannot reach ${url} from ${client.namespace.name}`);
-      await setTimeout(100);
-    }
+    await untilReached(client.namespace, serviceAddress);
     return { client: client.namespace, server, serverAddress: host.address, serviceAddress };
   }
 
@@ -82,16 +82,6 @@ export class ServiceNode {
     this.#rig.drop(`Service/default/${name}.yaml`, serviceYaml(name, address));
   }
 
-  async #pod(kind: AttachmentKind, role: 'client' | 'server') {
-    const name = `${this.#name}-${kind}-${role}`;
-    const namespace = this.#namespaces.create(name);
-    const nic = { attachment: 'nic', master: 'nic0', kind: 'macvlan' };
-    const { status, body } = await this.#rig.verb('ADD', name, namespace.path, kind === 'nic' ? nic : {});
-    if (status !== 200) throw new Error(`Cannot measure: ADD of ${name} failed: ${body}`);
-    const address: string = JSON.parse(body).ips[0].address.replace(/\/.*/, '');
-    return { namespace, address };
-  }
-
   #removeTraces(): void {
     rmSync(this.#rig.bpfDir, { recursive: true, force: true });
     rmSync(this.#rig.directory, { recursive: true, force: true });
@@ -100,6 +90,29 @@ export class ServiceNode {
     } catch {
       // Somebody in it is about to end, or it is gone: an empty directory is all that can stay.
     }
+  }
+}
+
+/** A pod by the node's agent. */
+export async function addPod(
+  namespaces: TestNamespaces,
+  rig: AgentRig,
+  name: string,
+  configuration: object,
+): Promise<{ readonly namespace: TestNamespace; readonly address: string }> {
+  const namespace = namespaces.create(name);
+  const { status, body } = await rig.verb('ADD', name, namespace.path, configuration);
+  if (status !== 200) throw new Error(`Cannot measure: ADD of ${name} failed: ${body}`);
+  const address: string = JSON.parse(body).ips[0].address.replace(/\/.*/, '');
+  return { namespace, address };
+}
+
+/** Waits until the service is served. */
+export async function untilReached(client: TestNamespace, address: string): Promise<void> {
+  const url = `http://${address}/`;
+  for (let attempt = 0; client.attempt('curl', '-sf', '--max-time', '1', url).status !== 0; attempt++) {
+    if (attempt === 100) throw new Error(`Cannot reach ${url} from ${client.name}`);
+    await setTimeout(100);
   }
 }
 
