@@ -41,6 +41,10 @@ export class TestOperator {
     throw new Error(`the operator does not start: ${operator.log.join('\n')}`);
   }
 
+  get pid(): number {
+    return this.#process.pid ?? 0;
+  }
+
   said(message: string): boolean {
     return this.log.some((line) => JSON.parse(line).message.includes(message));
   }

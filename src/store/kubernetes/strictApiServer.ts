@@ -252,8 +252,9 @@ export class StrictApiServer {
         });
         return end();
       }
-      for (const happened of this.#history) {
-        if (happened.revision <= from || happened.kind !== place.kind) continue;
+      const seen = this.#history.findLastIndex(({ revision }) => revision <= from);
+      for (const happened of this.#history.slice(seen + 1)) {
+        if (happened.kind !== place.kind) continue;
         const type = typeSeen(happened, selected);
         if (type !== undefined) send(type, happened.object);
       }
