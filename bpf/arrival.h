@@ -4,61 +4,60 @@
 
 #include <linux/bpf.h>
 
+#include "leave.h"
 #include "local_pod.h"
 #include "masquerade.h"
 #include "node_services.h"
 #include "origin.h"
 #include "packet.h"
+#include "pods.h"
 #include "refuse_outside.h"
 #include "subprogram.h"
 #include "this_node.h"
-#include "tunnel.h"
-#include "uplink.h"
 #include "verdict.h"
-
-/* The way off the node. */
-static __always_inline int leave(struct __sk_buff *skb, const struct packet *packet)
-{
-	int verdict = to_tunnel(skb, packet);
-	return verdict == CONTINUE ? to_uplink(skb, packet) : verdict;
-}
 
 /* What is translated may be for another node. */
 SUBPROGRAM int go_on(struct __sk_buff *skb, const struct packet *packet)
 {
-	return leave(skb, packet);
+	return leave(skb, packet, false);
 }
 
 /* A packet that is to none of the node's services, nor an answer to what was translated. Its origin does not matter where it
  * ends here. */
 static __always_inline int to_this_node(struct __sk_buff *skb, const struct packet *packet, const struct node *node,
-					bool by_network)
+					const struct pod *pod, bool by_network)
 {
 	if (by_network && has_wrong_origin(packet, node))
 		return is_nobodys_service(packet) ? REFUSED(REASON_outside_no_service) : drop(REASON_wrong_origin);
-	note_direct(skb, packet);
-	int verdict = to_local_pod(skb, packet);
-	if (verdict == CONTINUE && !is_own_address(node, &packet->destination) && is_nobodys_service(packet))
-		return REFUSED(REASON_outside_no_service);
-	return verdict;
+	if (!pod)
+		return !is_own_address(node, &packet->destination) && is_nobodys_service(packet)
+			       ? REFUSED(REASON_outside_no_service)
+			       : CONTINUE;
+	if (packet->protocol == IPPROTO_UDP)
+		note_direct(skb, packet);
+	return deliver(skb, packet, pod);
 }
 
 /* What a translated packet is for now: a pod of this node, the node itself, or another node. */
 static __always_inline int to_translated(struct __sk_buff *skb, const struct packet *packet, const struct node *node)
 {
-	int verdict = to_local_pod(skb, packet);
-	return verdict == CONTINUE && !is_own_address(node, &packet->destination) ? go_on(skb, packet) : verdict;
+	const struct pod *pod = find_pod(&packet->destination);
+	if (pod)
+		return deliver(skb, packet, pod);
+	return is_own_address(node, &packet->destination) ? CONTINUE : go_on(skb, packet);
 }
 
-/* `by_network`: it has come as it is, and not through a tunnel. */
+/* Most packets are for a pod, and its address is nobody else's. `by_network`: the packet has come as it is, and not through a
+ * tunnel. */
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *packet, bool by_network)
 {
 	const struct node *node = this_node();
+	const struct pod *pod = find_pod(&packet->destination);
 	if (!node)
 		return PASS;
-	int verdict = from_outside(skb, packet);
+	int verdict = pod ? CONTINUE : from_outside(skb, packet);
 	if (verdict == CONTINUE)
-		verdict = to_this_node(skb, packet, node, by_network);
+		verdict = to_this_node(skb, packet, node, pod, by_network);
 	else if (verdict == TRANSLATED)
 		verdict = to_translated(skb, packet, node);
 	if (is_refused(verdict))

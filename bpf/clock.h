@@ -16,9 +16,14 @@ static __always_inline __u32 exact_seconds(void)
 
 /* The coarse clock (5.11) ticks in milliseconds and costs a few nanoseconds, against some forty for the exact one on a
  * virtual machine: a third of all that a packet of a known flow costs. */
-static __always_inline __u32 now_seconds(void)
+static __always_inline __u64 now_nanoseconds(void)
 {
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_coarse_ns))
-		return bpf_ktime_get_coarse_ns() / NANOSECONDS;
-	return exact_seconds();
+		return bpf_ktime_get_coarse_ns();
+	return bpf_ktime_get_ns();
+}
+
+static __always_inline __u32 now_seconds(void)
+{
+	return now_nanoseconds() / NANOSECONDS;
 }

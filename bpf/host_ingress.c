@@ -1,6 +1,5 @@
 /* This file contains the program at tc ingress of a pod's host end, where its packets come to the node. */
-#include "arrival.h"
-#include "local_pod.h"
+#include "leave.h"
 #include "packet.h"
 #include "pods.h"
 #include "spoofing.h"
@@ -14,6 +13,11 @@ int tb_host_ingress(struct __sk_buff *skb)
 	int parsed = parse(skb, &packet);
 	if (parsed == NOT_IP)
 		return to_stack(REASON_stack_not_ip);
+	if (parsed == PARSED && is_for_router(skb, &packet)) {
+		struct way *way = known_way(skb, &packet);
+		if (way)
+			return take_way(skb, &packet, way);
+	}
 	const struct pod *sender = find_pod(&packet.source);
 	int verdict = check_source(skb, &packet, sender);
 	if (verdict != CONTINUE)
@@ -27,12 +31,9 @@ int tb_host_ingress(struct __sk_buff *skb)
 	if (sender && answers_stack(&packet, sender))
 		return to_stack(REASON_stack_flow);
 	/* Whoever has to see the packets of this pod has to see those to its neighbours too. */
-	bool by_stack = sender && sender->flags & POD_STACK;
-	if (!by_stack)
-		verdict = to_local_pod(skb, &packet);
-	if (verdict != CONTINUE)
-		return verdict;
-	return by_stack ? to_stack(REASON_stack_pod) : leave(skb, &packet);
+	if (sender && sender->flags & POD_STACK)
+		return to_stack(REASON_stack_pod);
+	return leave(skb, &packet, true);
 }
 
 char _license[] SEC("license") = "GPL";

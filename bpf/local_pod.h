@@ -10,19 +10,21 @@
 #include "pods.h"
 #include "verdict.h"
 
-/* CONTINUE: the destination is no pod of this node. The pod takes packets larger than its MTU, as every receiver does. */
-static __always_inline int to_local_pod(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline int enter_pod(struct __sk_buff *skb, __u32 device, const __u8 *mac, const __u8 *gateway)
 {
-	struct pod *pod = find_pod(&packet->destination);
-	if (!pod)
-		return CONTINUE;
+	set_macs(skb, mac, gateway);
+	count(REASON_forwarded_to_pod);
+	return bpf_redirect_peer(device, 0);
+}
+
+/* The pod takes packets larger than its MTU, as every receiver does. */
+static __always_inline int deliver(struct __sk_buff *skb, const struct packet *packet, const struct pod *pod)
+{
 	if (pod->flags & POD_STACK)
 		return to_stack(REASON_stack_pod);
 	int verdict = check_hop(skb, packet);
 	if (verdict != CONTINUE)
 		return verdict;
 	count_hop(skb, packet);
-	set_macs(skb, pod->mac, pod->gateway);
-	count(REASON_forwarded_to_pod);
-	return bpf_redirect_peer(pod->ifindex, 0);
+	return enter_pod(skb, pod->ifindex, pod->mac, pod->gateway);
 }

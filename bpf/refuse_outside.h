@@ -7,13 +7,12 @@
 
 #include "clock.h"
 #include "config.h"
+#include "leave.h"
 #include "maps.h"
 #include "packet.h"
 #include "refuse.h"
 #include "subprogram.h"
 #include "this_node.h"
-#include "tunnel.h"
-#include "uplink.h"
 #include "verdict.h"
 
 /* What has been sent in a second. */
@@ -89,8 +88,7 @@ SUBPROGRAM int send_by_tunnel(struct __sk_buff *skb, const struct packet *refuse
 	struct packet answer = *refused;
 	answer.source = refused->destination;
 	answer.destination = refused->source;
-	int verdict = to_tunnel(skb, &answer);
-	return verdict == CONTINUE ? to_uplink(skb, &answer) : verdict;
+	return leave(skb, &answer, false);
 }
 
 /* Elsewhere the client's router is whoever has handed the packet over. */

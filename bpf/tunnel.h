@@ -13,6 +13,7 @@
 #include "packet.h"
 #include "this_node.h"
 #include "verdict.h"
+#include "ways.h"
 
 /* The VXLAN network identifier of all clusters: who may send is told by address. */
 #define NETWORK 111
@@ -59,22 +60,20 @@ static __always_inline int address_tunnel(struct __sk_buff *skb, __be32 endpoint
 	return CONTINUE;
 }
 
-/* CONTINUE: the destination is not reached through the overlay. */
-static __always_inline int to_tunnel(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline void way_to_tunnel(const struct node *node, const struct tunnel *tunnel, struct way *way)
 {
-	struct tunnel *tunnel = find_tunnel(&packet->destination);
-	const struct node *node = this_node();
-	if (!tunnel || !tunnel->endpoint || !node || !node->vxlan)
-		return CONTINUE;
-	if (wire_length(skb, packet) > node->overlay_mtu)
-		return to_stack(REASON_stack_mtu);
-	int verdict = check_hop(skb, packet);
-	if (verdict != CONTINUE)
-		return verdict;
-	count_hop(skb, packet);
-	verdict = address_tunnel(skb, tunnel->endpoint, node->address);
+	way->kind = WAY_TO_TUNNEL;
+	way->device = node->vxlan;
+	way->longest = node->overlay_mtu;
+	way->tunnel.endpoint = tunnel->endpoint;
+	way->tunnel.local = node->address;
+}
+
+static __always_inline int enter_tunnel(struct __sk_buff *skb, const struct way *way)
+{
+	int verdict = address_tunnel(skb, way->tunnel.endpoint, way->tunnel.local);
 	if (verdict != CONTINUE)
 		return verdict;
 	count(REASON_forwarded_to_tunnel);
-	return bpf_redirect(node->vxlan, 0);
+	return bpf_redirect(way->device, 0);
 }

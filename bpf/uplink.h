@@ -10,6 +10,7 @@
 #include "subprogram.h"
 #include "this_node.h"
 #include "verdict.h"
+#include "ways.h"
 
 /* BPF_FIB_LOOKUP_SKIP_NEIGH, since Linux 6.5: the neighbour is looked up once, by who sends to it. */
 #define WITHOUT_NEIGHBOUR (1 << 2)
@@ -36,28 +37,15 @@ static __always_inline struct bpf_fib_lookup route_query(struct __sk_buff *skb, 
 	return query;
 }
 
-/* The MAC address is left to the neighbour subsystem even where the look-up has found it: a neighbour that nobody uses is
- * never asked again, and would be believed for ever after it has moved. */
-static __always_inline int to_neighbour(const struct bpf_fib_lookup *found)
-{
-	struct bpf_redir_neigh hop = { .nh_family = found->family };
-	__builtin_memcpy(hop.ipv6_nh, found->ipv6_dst, sizeof(hop.ipv6_nh));
-	count(REASON_forwarded_to_uplink);
-	return bpf_redirect_neigh(found->ifindex, &hop, sizeof(hop), 0);
-}
-
 static __always_inline long look_up_route(struct __sk_buff *skb, struct bpf_fib_lookup *query)
 {
 	long result = bpf_fib_lookup(skb, query, sizeof(*query), WITHOUT_NEIGHBOUR);
 	return result >= 0 ? result : bpf_fib_lookup(skb, query, sizeof(*query), 0);
 }
 
-/* Where everything goes that nobody else has taken. */
-static __always_inline int to_uplink(struct __sk_buff *skb, const struct packet *packet)
+/* CONTINUE: the way is found. It is where everything goes that nobody else has taken. */
+static __always_inline int find_way_to_uplink(struct __sk_buff *skb, const struct packet *packet, struct way *way)
 {
-	int verdict = check_hop(skb, packet);
-	if (verdict != CONTINUE)
-		return verdict;
 	const struct node *node = this_node();
 	struct bpf_fib_lookup query = route_query(skb, packet);
 	switch (look_up_route(skb, &query)) {
@@ -65,11 +53,24 @@ static __always_inline int to_uplink(struct __sk_buff *skb, const struct packet 
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 		if (!node || query.ifindex != node->uplink)
 			return to_stack(REASON_stack_device);
-		count_hop(skb, packet);
-		return to_neighbour(&query);
+		way->kind = WAY_TO_UPLINK;
+		way->device = query.ifindex;
+		/* The MTU, since Linux 5.12; before, it is still the length of this packet, and longer ones ask anew. */
+		way->longest = query.mtu_result;
+		way->next_hop.nh_family = query.family;
+		__builtin_memcpy(way->next_hop.ipv6_nh, query.ipv6_dst, sizeof(way->next_hop.ipv6_nh));
+		return CONTINUE;
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
 		return to_stack(REASON_stack_mtu);
 	default:
 		return to_stack(REASON_stack_node);
 	}
+}
+
+/* The MAC address is left to the neighbour subsystem even where the look-up has found it: a neighbour that nobody uses is
+ * never asked again, and would be believed for ever after it has moved. */
+static __always_inline int to_neighbour(struct way *way)
+{
+	count(REASON_forwarded_to_uplink);
+	return bpf_redirect_neigh(way->device, &way->next_hop, sizeof(way->next_hop), 0);
 }

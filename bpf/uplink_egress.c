@@ -2,12 +2,15 @@
 #include "node_services.h"
 #include "packet.h"
 #include "refuse.h"
+#include "untranslated.h"
 #include "verdict.h"
 
 SEC("tc/egress")
 int tb_uplink_out(struct __sk_buff *skb)
 {
 	struct packet packet = {};
+	if (is_untranslated(skb))
+		return PASS;
 	if (parse(skb, &packet) != PARSED)
 		return PASS;
 	int verdict = to_outside(skb, &packet, true);

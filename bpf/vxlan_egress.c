@@ -3,6 +3,7 @@
 #include "node_services.h"
 #include "packet.h"
 #include "tunnel.h"
+#include "untranslated.h"
 #include "verdict.h"
 
 SEC("tc/egress")
@@ -10,6 +11,8 @@ int tb_vxlan_out(struct __sk_buff *skb)
 {
 	struct packet packet = {};
 	struct bpf_tunnel_key known = {};
+	if (is_untranslated(skb))
+		return PASS;
 	/* The device's own chatter: there is no link behind it. */
 	int parsed = parse(skb, &packet);
 	if (parsed == NOT_IP || stays_on_link(&packet))

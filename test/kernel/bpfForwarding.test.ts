@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { type IPv4, parseIP } from '../../src/address/ip.ts';
 import { NO_ADDRESS, POD_FLAGS, TUNNEL_FLAGS } from '../../src/datapath/layout.ts';
 import type { Reason } from '../../src/datapath/reasons.ts';
@@ -18,6 +19,9 @@ import {
   udp,
   describe as words,
 } from './packets.ts';
+
+/** More than the time for which a way is believed, and the coarse clock's ticks. */
+const WAY_MS = 20;
 
 const HOST_MAC = '02:00:00:00:00:01';
 const POD_MAC = '02:00:00:00:00:02';
@@ -99,8 +103,9 @@ after(() => {
   namespaces.close();
 });
 
-beforeEach(() => {
+beforeEach(async () => {
   datapath.forget();
+  await setTimeout(WAY_MS);
   const { tb_pods, tb_tunnels, tb_node } = datapath.maps;
   tb_node.set(0, {
     uplink: index.up0,
@@ -291,6 +296,49 @@ for (const cast of CASTS) {
       leftToStack(fromPod({ source: pod, destination: other, vlans: [5] }), 'stack_not_ip');
     });
 
+    test('goes the way of the packet before it, and no longer than a moment after that has changed', async () => {
+      for (const destination of [other, tunnelled, native]) {
+        const first = fromPod({ source: pod, destination });
+        const key = parseIP(destination);
+        datapath.maps.tb_pods.set(key, {
+          ifindex: index.vx0,
+          flags: 0,
+          mac: macOf(UPLINK_MAC),
+          gateway: macOf(OTHER_MAC),
+        });
+        const second = fromPod({ source: pod, destination });
+        assert.equal(words(second.data), words(first.data));
+        await setTimeout(WAY_MS);
+        const macs = { sourceMac: OTHER_MAC, destinationMac: UPLINK_MAC };
+        const third = fromPod({ source: pod, destination });
+        assert.equal(words(third.data), words(frame({ ...third.given, ...macs, ttl: 63 })));
+        if (destination !== other) datapath.maps.tb_pods.delete(key);
+      }
+    });
+
+    test('is looked at as before where the way is known', () => {
+      for (const destination of [other, tunnelled, native]) {
+        const sent = { source: pod, destination, transport: tcp({ from: 1, to: 2, flags: '.' }) };
+        const first = fromPod(sent).verdict;
+        assert.equal(first, VERDICTS.redirect);
+        datapath.forget();
+        leftToStack(fromPod({ ...sent, ttl: 1 }), 'stack_ttl');
+        datapath.forget();
+        leftToStack(fromPod({ ...sent, destinationMac: OTHER_MAC }), 'stack_not_ip');
+        datapath.forget();
+        dropped(fromPod({ ...sent, sourceMac: OTHER_MAC }), 'spoofed_source');
+        datapath.forget();
+        dropped(fromPod(sent, { ifindex: index.by0 }), 'spoofed_source');
+        if (destination === other) continue;
+        const payload = Buffer.alloc(1501 - (family === 4 ? 40 : 60));
+        datapath.forget();
+        leftToStack(
+          fromPod({ ...sent, transport: tcp({ from: 1, to: 2, flags: '.', payload }) }),
+          'stack_mtu',
+        );
+      }
+    });
+
     test('without an overlay goes the way the routing table says', () => {
       datapath.maps.tb_node.set(0, {
         uplink: index.up0,
@@ -306,7 +354,7 @@ for (const cast of CASTS) {
       redirected(outcome, { ...outcome.given, ttl: 63 }, 'forwarded_to_uplink');
     });
 
-    test('in answer to what the stack has delivered takes the stack, and nothing else does', () => {
+    test('in answer to what the stack has delivered takes the stack, and nothing else does', async () => {
       const question = {
         source: outside,
         destination: pod,
@@ -323,6 +371,7 @@ for (const cast of CASTS) {
       };
       assert.equal(fromPod(answer).verdict, VERDICTS.redirect, 'the node’s own packets are no reason');
       datapath.forget();
+      await setTimeout(WAY_MS);
       run('tb_host_egress', frame(question), { ifindex: index.tbo, ingressIfindex: index.up0 });
       assert.equal(datapath.maps.tb_pods.get(parseIP(pod))?.flags, POD_FLAGS.answersStack);
       leftToStack(fromPod(answer), 'stack_flow');

@@ -24,8 +24,8 @@ import type { Layout } from '../../src/ebpf/btf.ts';
 import type { Codec, StructCodec } from '../../src/ebpf/codec.ts';
 import { loadObject, type WantedMap } from '../../src/ebpf/object.ts';
 
-/** Storage of sockets, and room to work in: nobody but the programs reads them. */
-const UNREAD = ['tb_sock_service', 'tb_held_draft', 'tb_refused', 'tb_refusals'];
+/** Storage of sockets, room to work in, what is remembered for a moment: nobody but the programs reads them. */
+const UNREAD = ['tb_sock_service', 'tb_held_draft', 'tb_refused', 'tb_refusals', 'tb_ways'];
 
 const objects = join(import.meta.dirname, '../../dist/bpf');
 const header = readFileSync(join(import.meta.dirname, '../../bpf/maps.h'), 'utf8');
