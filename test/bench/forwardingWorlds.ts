@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { AgentRig } from '../kernel/agentRig.ts';
 import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
+import { type Fabric, type FabricNode, NIC_SEGMENTS } from './fabric.ts';
 import { type Server, serve } from './servicesLoad.ts';
 
 /** Somebody who calls and somebody who answers, at two ends of a way that is measured. */
@@ -13,27 +14,8 @@ export interface Way {
   readonly address: string;
 }
 
-export interface Nodes {
-  readonly a: TestNamespace;
-  readonly b: TestNamespace;
-}
-
-/** Two nodes, 192.0.2.1 and 192.0.2.2, at two ends of one cable. */
-export function cable(namespaces: TestNamespaces, name: string): Nodes {
-  const [a, b] = [namespaces.create(`${name}-a`), namespaces.create(`${name}-b`)];
-  a.run('ip', ...`link add up0 type veth peer name up0 netns ${b.name}`.split(' '));
-  for (const [node, address] of [
-    [a, '192.0.2.1'],
-    [b, '192.0.2.2'],
-  ] as const) {
-    node.run('ip', ...`address add ${address}/24 dev up0`.split(' '));
-    node.run('ip', 'link', 'set', 'up0', 'up');
-    node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
-  }
-  return { a, b };
-}
-
-async function between(
+/** A way on which somebody answers. */
+export async function between(
   client: TestNamespace,
   serverNamespace: TestNamespace,
   address: string,
@@ -50,68 +32,80 @@ async function between(
 }
 
 /** The nodes themselves, with nothing in between: what a pod's packets cannot beat. */
-export function nodeToNode(namespaces: TestNamespaces, directory: string): Promise<Way> {
-  const { a, b } = cable(namespaces, 'nodes');
-  return between(a, b, '192.0.2.2', directory);
+export function nodeToNode(fabric: Fabric, directory: string): Promise<Way> {
+  const [a, b] = fabric.nodes;
+  return between(a.namespace, b.namespace, b.address, directory);
 }
 
-/** Two nodes with agents, a pod on each and one more beside the first. */
+/** Two nodes with agents, and pods on them. */
 export class TomboloNodes {
-  readonly #rigs: AgentRig[];
+  readonly rigs: readonly [AgentRig, AgentRig];
+  /** The store of both, as a directory. */
+  readonly store = mkdtempSync('/run/tbbench-store-');
   readonly #name: string;
-  readonly #store = mkdtempSync('/run/tbbench-store-');
-  readonly #nodes: Nodes;
 
-  constructor(namespaces: TestNamespaces, routing: 'underlay' | 'overlay') {
-    this.#name = routing;
-    this.#nodes = cable(namespaces, routing);
-    const { a, b } = this.#nodes;
-    this.#rigs = [a, b].map((node, index) => {
-      const number = index + 1;
-      const other = 3 - number;
-      if (routing === 'underlay') {
-        node.run('ip', ...`route add 10.77.${other}.0/24 via 192.0.2.${other}`.split(' '));
-      }
+  constructor(namespaces: TestNamespaces, name: string, fabric: Fabric, routing: 'underlay' | 'overlay') {
+    this.#name = name;
+    const rigOf = ({ namespace: node, segment }: FabricNode, index: 0 | 1) => {
       const config = {
         routing,
         uplink: 'up0',
-        segments: [`10.77.${number}.0/24`],
-        store: `directory:${this.#store}`,
+        segments: fabric.leaf ? [segment, NIC_SEGMENTS[index]] : [segment],
+        store: `directory:${this.store}`,
       };
-      return new AgentRig(namespaces, `${routing}${number}`, config, { node, leaf: node === a ? b : a });
-    });
+      return new AgentRig(namespaces, `${name}${index + 1}`, config, { node, leaf: fabric.leaf ?? node });
+    };
+    this.rigs = [rigOf(fabric.nodes[0], 0), rigOf(fabric.nodes[1], 1)];
   }
 
-  /** A way between pods: of both nodes, or of the first one. */
-  async start(directory: string): Promise<{ far: Way; near: Way }> {
-    for (const rig of this.#rigs) await rig.start();
-    const [first, second] = this.#rigs;
-    if (!first || !second) throw new Error('Cannot measure: there are no nodes');
-    for (const rig of this.#rigs) {
+  /** Starts the agents, and waits until they know of each other. */
+  async start(): Promise<void> {
+    for (const rig of this.rigs) await rig.start();
+    for (const rig of this.rigs) {
       for (let attempt = 0; (await rig.json('/v1/tunnels')).length < 2; attempt++) {
         if (attempt === 100) throw new Error(`Cannot measure: nodes of ${this.#name} do not know each other`);
         await setTimeout(100);
       }
     }
-    const [client, beside, away] = [
-      await first.pod('client'),
-      await first.pod('beside'),
-      await second.pod('away'),
-    ];
-    return {
-      far: await between(client.namespace, away.namespace, away.address, directory),
-      near: await between(client.namespace, beside.namespace, beside.address, directory),
-    };
+  }
+
+  /** A way between pods of both nodes. */
+  async far(directory: string): Promise<Way> {
+    const [client, away] = [await this.rigs[0].pod('client'), await this.rigs[1].pod('away')];
+    return between(client.namespace, away.namespace, away.address, directory);
+  }
+
+  /** A way between pods of the first node. */
+  async near(directory: string): Promise<Way> {
+    const [client, beside] = [await this.rigs[0].pod('next'), await this.rigs[0].pod('beside')];
+    return between(client.namespace, beside.namespace, beside.address, directory);
+  }
+
+  /** A way between pods of both nodes that have a NIC of their own: a macvlan child of the uplink. */
+  async nics(directory: string): Promise<Way> {
+    const nic = { attachment: 'nic', master: 'up0', kind: 'macvlan' };
+    const [client, away] = [await this.rigs[0].pod('nic', nic), await this.rigs[1].pod('nic', nic)];
+    return between(client.namespace, away.namespace, away.address, directory);
   }
 
   async remove(): Promise<void> {
-    for (const rig of this.#rigs) await rig.remove();
-    rmSync(this.#store, { recursive: true, force: true });
+    for (const rig of this.rigs) await rig.remove();
+    rmSync(this.store, { recursive: true, force: true });
   }
 }
 
+const FORWARD_RULES = [
+  '-N KUBE-FORWARD',
+  '-A FORWARD -j KUBE-FORWARD',
+  '-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP',
+  '-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+  '-A FORWARD -s 10.77.0.0/16 -j ACCEPT',
+  '-A FORWARD -d 10.77.0.0/16 -j ACCEPT',
+  '-t nat -A POSTROUTING -s 10.77.0.0/16 ! -d 10.77.0.0/16 -j MASQUERADE',
+];
+
 /** A pod on a veth pair that the node's stack routes to, as the reference plugin ptp makes it. */
-function routedPod(
+export function routedPod(
   namespaces: TestNamespaces,
   node: TestNamespace,
   name: string,
@@ -130,52 +124,55 @@ function routedPod(
 }
 
 /** Nodes that route by their stack; with kube-proxy's rules for forwarded packets and connection tracking, or without netfilter. */
-export async function kernelRouting(
-  namespaces: TestNamespaces,
-  netfilter: boolean,
-  directory: string,
-): Promise<{ far: Way; near: Way }> {
-  const name = netfilter ? 'iptables' : 'routing';
-  const { a, b } = cable(namespaces, name);
-  for (const node of netfilter ? [a, b] : []) {
-    for (const words of [
-      '-N KUBE-FORWARD',
-      '-A FORWARD -j KUBE-FORWARD',
-      '-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP',
-      '-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
-      '-A FORWARD -s 10.77.0.0/16 -j ACCEPT',
-      '-A FORWARD -d 10.77.0.0/16 -j ACCEPT',
-      '-t nat -A POSTROUTING -s 10.77.0.0/16 ! -d 10.77.0.0/16 -j MASQUERADE',
-    ]) {
-      node.run('iptables', ...words.split(' '));
+export class RoutingNodes {
+  readonly #namespaces: TestNamespaces;
+  readonly #name: string;
+  readonly #fabric: Fabric;
+  readonly #client: TestNamespace;
+
+  constructor(namespaces: TestNamespaces, name: string, fabric: Fabric, netfilter: boolean) {
+    this.#namespaces = namespaces;
+    this.#name = name;
+    this.#fabric = fabric;
+    for (const { namespace } of netfilter ? fabric.nodes : []) {
+      for (const words of FORWARD_RULES) namespace.run('iptables', ...words.split(' '));
     }
+    this.#client = this.#pod(0, 'client', '10.77.1.2');
   }
-  a.run('ip', ...'route add 10.77.2.0/24 via 192.0.2.2'.split(' '));
-  b.run('ip', ...'route add 10.77.1.0/24 via 192.0.2.1'.split(' '));
-  const client = routedPod(namespaces, a, `${name}-client`, '10.77.1.2');
-  const beside = routedPod(namespaces, a, `${name}-beside`, '10.77.1.3');
-  const away = routedPod(namespaces, b, `${name}-away`, '10.77.2.2');
-  return {
-    far: await between(client, away, '10.77.2.2', directory),
-    near: await between(client, beside, '10.77.1.3', directory),
-  };
+
+  far(directory: string): Promise<Way> {
+    return between(this.#client, this.#pod(1, 'away', '10.77.2.2'), '10.77.2.2', directory);
+  }
+
+  near(directory: string): Promise<Way> {
+    return between(this.#client, this.#pod(0, 'beside', '10.77.1.3'), '10.77.1.3', directory);
+  }
+
+  #pod(node: 0 | 1, name: string, address: string): TestNamespace {
+    return routedPod(this.#namespaces, this.#fabric.nodes[node].namespace, `${this.#name}-${name}`, address);
+  }
 }
 
 /** Nodes whose pods stand on one bridge each, joined by a VXLAN tunnel: the simplest overlay that Linux has. */
-export async function vxlanBridge(namespaces: TestNamespaces, directory: string): Promise<Way> {
-  const nodes = cable(namespaces, 'bridge');
-  const pods = ([nodes.a, nodes.b] as const).map((node, index) => {
+export async function vxlanBridge(
+  namespaces: TestNamespaces,
+  name: string,
+  fabric: Fabric,
+  directory: string,
+): Promise<Way> {
+  const pods = fabric.nodes.map(({ namespace: node, address }, index) => {
     const number = index + 1;
+    const other = fabric.nodes[1 - index]?.address;
     for (const words of [
       'link add br0 type bridge',
-      `link add vx0 mtu 1450 type vxlan id 7 dstport 4789 local 192.0.2.${number} remote 192.0.2.${3 - number} nolearning`,
+      `link add vx0 mtu 1450 type vxlan id 7 dstport 4789 local ${address} remote ${other} nolearning`,
       'link set vx0 master br0',
       'link set br0 up',
       'link set vx0 up',
     ]) {
       node.run('ip', ...words.split(' '));
     }
-    const pod = namespaces.create(`bridge-pod${number}`);
+    const pod = namespaces.create(`${name}-pod${number}`);
     node.run(
       'ip',
       ...`link add veth0 mtu 1450 type veth peer name eth0 mtu 1450 netns ${pod.name}`.split(' '),

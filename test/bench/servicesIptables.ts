@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
-import { cable, type Nodes } from './forwardingWorlds.ts';
+import { cable, type Nodes } from './fabric.ts';
 import { SERVER_PORT, serve } from './servicesLoad.ts';
 import { idleServices, type Pair, type Service } from './servicesNode.ts';
 

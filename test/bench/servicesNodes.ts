@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { AgentRig, serviceYaml, sliceYaml } from '../kernel/agentRig.ts';
 import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
-import { cable } from './forwardingWorlds.ts';
+import { cable } from './fabric.ts';
 import { SERVER_PORT, serve } from './servicesLoad.ts';
 import { type AttachmentKind, addPod, CGROUP_ROOT, type Pair, untilReached } from './servicesNode.ts';
 

@@ -152,12 +152,13 @@ export class AgentRig {
     return this.#ask('POST', `/cni/${verb}`, headers, JSON.stringify(network));
   }
 
-  /** A pod on this node, attached. */
+  /** A pod on this node, attached. @param configuration Of the plugin, beyond what every pod has. */
   async pod(
     name: string,
+    configuration: object = {},
   ): Promise<{ namespace: TestNamespace; address: string; addresses: readonly string[] }> {
     const namespace = this.#namespaces.create(`${this.#name}-${name}`);
-    const { status, body } = await this.verb('ADD', `${this.#name}-${name}`, namespace.path);
+    const { status, body } = await this.verb('ADD', `${this.#name}-${name}`, namespace.path, configuration);
     if (status !== 200) throw new Error(`ADD ${name}: ${body}`);
     const ips: { readonly address: string }[] = JSON.parse(body).ips;
     const addresses = ips.map(({ address }) => address.replace(/\/.*/, ''));

@@ -1,0 +1,94 @@
+// `make bench-outside`: node ports and announced addresses, asked by a client outside, beside iptables.
+import { loadavg, release } from 'node:os';
+import { TestNamespaces } from '../kernel/namespaces.ts';
+import { workplace } from './forwardingWorlds.ts';
+import { FRONTENDS, iptablesOutside, type OutsideWay, PLACES, TomboloOutside } from './outsideWorlds.ts';
+import { formatSpread, inTurns, ratios, spreadOf } from './ratio.ts';
+import { report } from './report.ts';
+import { type Kind, measure } from './servicesLoad.ts';
+
+const ROUNDS = Number(process.argv[2] ?? 5);
+const MANY = 1_000;
+/** With one in front of a backend of each node there are two. */
+const SIZES = [PLACES.length, MANY];
+const KINDS = ['long', 'short'] as const satisfies readonly Kind[];
+const BASE = `iptables, services: ${MANY}`;
+
+/** By who serves, one per round. */
+interface Outcome {
+  readonly rates: ReadonlyMap<string, readonly number[]>;
+  readonly efficiencies: ReadonlyMap<string, readonly number[]>;
+}
+
+async function compare(ways: ReadonlyMap<string, OutsideWay>, kind: Kind): Promise<Outcome> {
+  const efficiencies = new Map([...ways.keys()].map((name) => [name, [] as number[]]));
+  const contenders = [...ways].map(([name, way]) => ({
+    name,
+    async run() {
+      const portRange = KINDS.indexOf(kind);
+      const { requestsPerSecond, cpuSeconds } = await measure({ ...way, kind, portRange });
+      efficiencies.get(name)?.push(1 / cpuSeconds);
+      return requestsPerSecond;
+    },
+  }));
+  const rates = await inTurns(contenders, ROUNDS);
+  // As with the rates, the first round has warmed up.
+  for (const values of efficiencies.values()) values.shift();
+  return { rates, efficiencies };
+}
+
+function cellsOf({ rates, efficiencies }: Outcome, name: string): string[] {
+  const ratio = (of: Outcome['rates']) =>
+    name === BASE ? '1' : formatSpread(ratios(of.get(name) ?? [], of.get(BASE) ?? []), 3);
+  return [spreadOf(rates.get(name) ?? []).median.toFixed(0), ratio(rates), ratio(efficiencies)];
+}
+
+const namespaces = new TestNamespaces('outsidebench');
+const directory = workplace();
+const worlds = SIZES.map((size) => ({ size, world: new TomboloOutside(namespaces, `tb${size}`) }));
+try {
+  const servers = new Map<string, Awaited<ReturnType<typeof iptablesOutside>>>();
+  for (const size of SIZES) {
+    servers.set(`iptables, services: ${size}`, await iptablesOutside(namespaces, size, directory));
+  }
+  for (const { size, world } of worlds) {
+    servers.set(`Tombolo, services: ${size}`, await world.start(size, directory));
+  }
+  const before = loadavg();
+  const rows: string[][] = [];
+  for (const frontend of FRONTENDS) {
+    for (const place of PLACES) {
+      const ways = new Map<string, OutsideWay>();
+      for (const [name, offered] of servers) {
+        const way = offered.get(`${frontend}, ${place}`);
+        if (way) ways.set(name, way);
+      }
+      const outcomes: Outcome[] = [];
+      for (const kind of KINDS) outcomes.push(await compare(ways, kind));
+      for (const name of ways.keys()) {
+        rows.push([`${frontend}, ${place}`, name, ...outcomes.flatMap((outcome) => cellsOf(outcome, name))]);
+      }
+    }
+  }
+  const show = (loads: readonly number[]) => loads.map((load) => load.toFixed(1)).join(', ');
+  report({
+    title: 'Services: for clients outside, beside iptables',
+    command: 'make bench-outside',
+    method:
+      'wrk (one thread, 8 connections) on a host behind a leaf asks nginx (one worker, an answer from memory) on a pod, by way of the first of two ' +
+      'nodes; the backend is there or on the other node. Client and server are pinned to a core each, for a second at a time, all who serve in turns within each of ' +
+      `${ROUNDS} rounds. Long: a connection serves all requests; short: a connection for each. The ratio per CPU second sets requests against the CPU time of both ends, ` +
+      'with what the kernel does for them. The peer is kube-proxy’s iptables chains with connection tracking and policy Cluster, the services that are asked in the middle of the ' +
+      'others, and pods on plain veth pairs.',
+    header: [
+      'asked',
+      'by',
+      ...KINDS.flatMap((kind) => [`${kind}: requests/s`, 'ratio', 'ratio per CPU second']),
+    ],
+    rows,
+    notes: `Goal: ahead of iptables with ${MANY} services. Linux ${release()}. Load averages of the machine before: ${show(before)}; after: ${show(loadavg())}.`,
+  });
+} finally {
+  for (const { world } of worlds) await world.remove();
+  namespaces.close();
+}
