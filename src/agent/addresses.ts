@@ -7,6 +7,7 @@ import { type Allocation, Refusal, type RefusalReason, type Request } from '../i
 import type { Ipam, Reservation } from '../ipam/ipam.ts';
 import type { PodName, Terms } from './binding.ts';
 import type { ClaimHolders, ClaimRequest } from './claimHolders.ts';
+import type { LoanRequest, Loans } from './loans.ts';
 import type { Shortage } from './shortage.ts';
 
 /** What clears up by itself, when a pod goes or a segment comes, and what only another request can mend. */
@@ -34,6 +35,7 @@ export interface Supply {
   /** Where a pod's addresses come from, and which; undefined where nobody can say and no pool is concerned. */
   termsOf(pod: PodName | undefined): Promise<Terms | undefined>;
   readonly claims: Pick<ClaimHolders, 'hold'>;
+  readonly loans: Pick<Loans, 'borrow'>;
   readonly shortage: Shortage;
   /** Whether somebody could give the node another segment. */
   mayGrow(): boolean;
@@ -54,7 +56,7 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
         const claimed = pod && terms && (terms.claim ?? terms.wish) !== undefined;
         const { allocation, durable } = claimed
           ? await holdClaim(ipam, supply, { ...request, pod, terms: { ...terms, addresses } })
-          : await reservePatiently(ipam, supply, request);
+          : await reserveOrBorrow(ipam, supply, request, pod && terms && { owner, pod, terms, onLink });
         return { ips: interfaceAddresses(ipam, allocation), routes: [], dns: NO_DNS, durable };
       } catch (error) {
         const told = error instanceof Refusal ? refused(error, supply) : error;
@@ -116,11 +118,37 @@ async function holdClaim(
   return { allocation, durable: Promise.resolve() };
 }
 
+/** Where the operator has no further block for the node, another node may lend an address of its own. */
+async function reserveOrBorrow(
+  ipam: Ipam,
+  supply: Supply,
+  request: Request,
+  loan: (Omit<LoanRequest, 'onLink'> & { readonly onLink?: boolean | undefined }) | undefined,
+): Promise<Reservation> {
+  try {
+    return await reservePatiently(ipam, supply, request, loan !== undefined);
+  } catch (error) {
+    if (!(error instanceof Refusal) || !error.short || !loan || request.addresses.length > 0) throw error;
+    try {
+      const allocation = await supply.loans.borrow({ ...loan, onLink: loan.onLink ?? false }, error.short);
+      return { allocation, durable: Promise.resolve() };
+    } catch (refusal) {
+      const { code, message } = refused(error, supply);
+      throw new CniError(code, `${message}; and ${messageOf(refusal)}`);
+    }
+  }
+}
+
 /**
  * A node that ran dry says so at once, and waits for the segment that the operator gives it. One that has nothing left but
  * addresses that rest does the same, for a shorter time; unless the operator has said already that there is no segment.
  */
-async function reservePatiently(ipam: Ipam, supply: Supply, request: Request): Promise<Reservation> {
+async function reservePatiently(
+  ipam: Ipam,
+  supply: Supply,
+  request: Request,
+  mayBorrow = false,
+): Promise<Reservation> {
   const began = performance.now();
   const left = (patience: number) => Math.max(0, began + patience - performance.now());
   for (;;) {
@@ -129,6 +157,7 @@ async function reservePatiently(ipam: Ipam, supply: Supply, request: Request): P
       return ipam.reserve({ ...request, rested });
     } catch (error) {
       if (!(error instanceof Refusal) || !error.short || !supply.mayGrow()) throw error;
+      if (mayBorrow && supply.reason() !== undefined) throw error;
       if (error.reason !== 'resting' && left(PATIENCE_MS) === 0) throw error;
       await supply.shortage.wait(
         error.short,

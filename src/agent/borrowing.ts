@@ -1,6 +1,7 @@
 import type { IP } from '../address/ip.ts';
 import { contains, parsePrefix } from '../address/prefix.ts';
-import type { Subject } from '../ipam/binding.ts';
+import type { Routing } from '../datapath/tunnelPlan.ts';
+import type { PoolRule, Subject } from '../ipam/binding.ts';
 import { OUT_OF_SERVICE, reasonNotToBorrow } from '../ipam/claim.ts';
 import { isNobody, selects } from '../selector/selector.ts';
 import type { Change } from '../store/follow.ts';
@@ -19,6 +20,11 @@ export async function blockOwners(store: Store, addresses: readonly IP[]): Promi
       ),
     )
     .map(({ metadata }) => metadata.name);
+  return living(store, names);
+}
+
+/** Those of these nodes that are there, and not off for good. */
+export async function living(store: Store, names: readonly string[]): Promise<string[]> {
   const alive = await Promise.all(names.map((name) => isAlive(store, name)));
   return names.filter((_, index) => alive[index]);
 }
@@ -39,16 +45,38 @@ export function borrowingOf({
   config,
   node,
   bindings,
+  blockRouting,
 }: {
   readonly config: Pick<AgentConfig, 'routing' | 'bgp'>;
   readonly node: string;
   readonly bindings: Pick<Bindings, 'rules'>;
+  /** How the node is reached whose block an address is of. */
+  readonly blockRouting: (address: IP) => Routing | undefined;
 }) {
   let strictAffinity = false;
   const take = (configuration: IPAMConfiguration, there: boolean) => {
     if (configuration.metadata.name === 'default')
       strictAffinity = there && (configuration.spec.strictAffinity ?? false);
   };
+  const reason = (
+    pool: PoolRule | undefined,
+    ofBlock: Routing | undefined,
+    subject: Subject,
+    onLink: boolean,
+  ) =>
+    reasonNotToBorrow({
+      pool: pool && {
+        name: pool.name,
+        disableBGPExport: pool.disableBGPExport,
+        selectsNode: isNobody(pool.nodeSelector) || selects(pool.nodeSelector, subject.node.labels),
+      },
+      node,
+      strictAffinity,
+      routing: config.routing,
+      blockRouting: ofBlock,
+      announces: config.bgp !== undefined,
+      onLink,
+    });
   return {
     onConfiguration(change: Change<IPAMConfiguration>): void {
       if (change.type === 'interrupted') return;
@@ -58,21 +86,14 @@ export function borrowingOf({
       } else take(change.object, change.type === 'applied');
     },
 
-    /** @returns Undefined where it may be borrowed. */
+    /** @returns Undefined where the address may be borrowed. */
     reasonAgainst(address: IP, subject: Subject, onLink: boolean): string | undefined {
       const pool = bindings.rules().find(({ cidr }) => contains(cidr, address));
-      return reasonNotToBorrow({
-        pool: pool && {
-          name: pool.name,
-          disableBGPExport: pool.disableBGPExport,
-          selectsNode: isNobody(pool.nodeSelector) || selects(pool.nodeSelector, subject.node.labels),
-        },
-        node,
-        strictAffinity,
-        routing: config.routing,
-        announces: config.bgp !== undefined,
-        onLink,
-      });
+      return reason(pool, blockRouting(address), subject, onLink);
     },
+
+    /** @returns Undefined where addresses of the pool may be borrowed from nodes that are reached as this one is. */
+    reasonAgainstPool: (pool: PoolRule, subject: Subject, onLink: boolean) =>
+      reason(pool, config.routing, subject, onLink),
   };
 }

@@ -4,7 +4,7 @@ import { contains } from '../address/prefix.ts';
 import type { Clock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import type { Allocation, Owner, Request } from '../ipam/allocator.ts';
-import { bar, type PoolRule, type Subject } from '../ipam/binding.ts';
+import { bar, type PoolRule, type Source, type Subject } from '../ipam/binding.ts';
 import { type ClaimWish, type Holder, type HolderNode, OUT_OF_SERVICE, reasonToWait } from '../ipam/claim.ts';
 import {
   BOUND,
@@ -61,6 +61,10 @@ export interface ClaimRequest {
   readonly owner: Owner;
   readonly terms: Terms;
   readonly onLink: boolean;
+  /** Whose addresses are wanted: `namespace/name`; the claim of the pod's name where absent. */
+  readonly key?: string;
+  /** Where addresses of families come from that the claim has none of. */
+  readonly besides?: readonly Source[];
   /** Draws from this node's own segments, as any pod does. */
   readonly draw: (request: Request) => Promise<Allocation>;
 }
@@ -87,7 +91,7 @@ export class ClaimHolders {
    * @throws {CniError} Code 11 while another container has them, 7 if they may not be had here at all.
    */
   hold(request: ClaimRequest): Promise<Allocation> {
-    const key = `${request.pod.namespace}/${request.pod.name}`;
+    const { key = `${request.pod.namespace}/${request.pod.name}` } = request;
     return this.#parts.claims.turn(key, () => this.#win(key, request));
   }
 
@@ -179,14 +183,14 @@ export class ClaimHolders {
     claim: IPClaim,
     addresses: readonly IP[],
     asker: Holder,
-    { owner, pod, terms, onLink }: ClaimRequest,
+    { owner, pod, terms, onLink, besides }: ClaimRequest,
   ): Promise<Outcome> {
     const { ipam, store } = this.#parts;
     for (const address of addresses) this.#expectAllowed(key, address, terms.subject, onLink);
     await this.#keepOwn(key, addresses);
     const won = await store.updateStatus(held(claim, addresses, asker, this.#parts.clock.wall()));
     try {
-      const allocation = await ipam.allocate({ owner, pod, addresses, claim: key, borrow: true });
+      const allocation = await ipam.allocate({ owner, pod, addresses, besides, claim: key, borrow: true });
       const borrowed = addresses.filter((address) => !this.#parts.ipam.owns(address));
       if (borrowed.length > 0) {
         this.#parts.borrowedChanged();

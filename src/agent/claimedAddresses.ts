@@ -94,6 +94,7 @@ export class ClaimedAddresses {
 
   async #setAside(key: string, claim: IPClaim): Promise<void> {
     const { ipam, store, log } = this.#parts;
+    if (isAskedFor(claim, this.#parts.node)) return this.#lend(key, claim);
     const wanted = unboundAddresses(claim).filter((address) => ipam.owns(address));
     const asked = wanted.filter((address) => ipam.usable(address));
     const mine = [...boundAddresses(claim).filter((address) => this.#parts.ipam.owns(address)), ...asked];
@@ -104,6 +105,25 @@ export class ClaimedAddresses {
       if (asked.length === 0) return;
       if (await unlessChanged(store.updateStatus(withBound(setAside(claim, asked), undefined)))) {
         log.info('addresses set aside', { claim: key, addresses: asked.map(formatIP) });
+      }
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const told = withBound(claim, error.message);
+      if (told !== claim) await unlessChanged(store.updateStatus(told));
+    }
+  }
+
+  /** Another node's container has no address, and asks this node for one of its own. */
+  async #lend(key: string, claim: IPClaim): Promise<void> {
+    const { ipam, store, log } = this.#parts;
+    const { loan, pool } = claim.spec;
+    if (!loan || pool === undefined) return;
+    const family = loan.family === 4 ? 4 : 6;
+    const source = { family, bound: true, pools: [pool], why: `claim ${key}` } as const;
+    try {
+      const address = await ipam.lend(key, source);
+      if (await unlessChanged(store.updateStatus(withBound(setAside(claim, [address]), undefined)))) {
+        log.info('address lent', { claim: key, address: formatIP(address), to: loan.to });
       }
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -143,6 +163,11 @@ export class ClaimedAddresses {
       throw error;
     }
   }
+}
+
+function isAskedFor({ metadata, spec, status }: IPClaim, node: string): boolean {
+  const granted = (status?.addresses ?? []).length > 0;
+  return spec.loan?.from === node && !granted && metadata.deletionTimestamp === undefined;
 }
 
 function has(claim: IPClaim, address: IP): boolean {

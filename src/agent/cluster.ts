@@ -11,13 +11,14 @@ import type { Supply } from './addresses.ts';
 import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
 import { BlockRoutes } from './blockRoutes.ts';
-import { blockOwners, borrowingOf } from './borrowing.ts';
+import { blockOwners, borrowingOf, living } from './borrowing.ts';
 import { ClaimedAddresses } from './claimedAddresses.ts';
 import { ClaimHolders } from './claimHolders.ts';
 import { Claims } from './claims.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import type { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
+import { Loans } from './loans.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
 import type { Overlay } from './overlay.ts';
 import { ownNetwork, segmentsOf } from './segments.ts';
@@ -87,21 +88,46 @@ export function joinCluster(parts: ClusterParts): Cluster {
     log: log.part('events'),
   });
   const blocks = new BlockRoutes(netlink, store.store, config.bgp === undefined);
-  const borrowing = borrowingOf({ config, node: node.name, bindings });
+  const borrowing = borrowingOf({
+    config,
+    node: node.name,
+    bindings,
+    blockRouting: (address) => overlay.blockRouting(address),
+  });
   const claims = new Claims(systemClock);
   const claimParts = { claims, store: store.store, node: node.name, ipam, log: log.part('claims') };
   const claimed = new ClaimedAddresses({
     ...claimParts,
-    letThrough: (passages) => blocks.letThrough(passages),
+    // Tunnels follow what the borrowers say of themselves, and go before black holes.
+    letThrough: async (passages) =>
+      config.routing === 'underlay'
+        ? blocks.letThrough(passages)
+        : new Set(
+            passages
+              .filter((passage) => overlay.leadsTo(passage.address, passage.node))
+              .map(({ address }) => address),
+          ),
   });
   const holders = new ClaimHolders({
     ...claimParts,
     rules: () => bindings.rules(),
     reasonNotToBorrow: borrowing.reasonAgainst,
     blockOwners: (addresses) => blockOwners(store.store, addresses),
-    borrowedChanged: bgp.changed,
+    borrowedChanged: () => {
+      bgp.changed();
+      publish.now();
+    },
     isWithdrawn: (address) => bgp.isWithdrawn(hostPrefix(address)),
     tell: (pod, happening) => events.record({ kind: 'Pod', ...pod }, happening),
+    clock: systemClock,
+  });
+  const loans = new Loans({
+    ...claimParts,
+    holders,
+    rules: () => bindings.rules(),
+    routing: config.routing,
+    reasonNotToBorrow: borrowing.reasonAgainstPool,
+    living: (nodes) => living(store.store, nodes),
     clock: systemClock,
   });
   const reconcileClaims = async () => {
@@ -237,6 +263,9 @@ export function joinCluster(parts: ClusterParts): Cluster {
     publish.now();
     reconcile.soon();
   });
+  overlay.onSettled(() => {
+    if (config.routing === 'overlay') reconcile.soon();
+  });
   store.follow('IPAMConfiguration', borrowing.onConfiguration);
   store.follow('IPClaim', (change) => {
     claims.onClaim(change);
@@ -252,6 +281,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     supply: {
       shortage,
       claims: holders,
+      loans,
       termsOf: (pod) => bindings.termsOf(pod),
       mayGrow: () => bindings.any,
       reason: () => shortageOf(network),

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import { isIPv4 } from '../address/ip.ts';
+import { type IP, isIPv4 } from '../address/ip.ts';
+import { contains, hostPrefix, parsePrefix, samePrefix } from '../address/prefix.ts';
 import {
   ensureOverlayDevice,
   OVERLAY_DEVICE,
@@ -7,7 +8,7 @@ import {
   removeOverlayDevice,
 } from '../datapath/overlayDevice.ts';
 import { OVERLAY_PRIORITY, writeOverlayRoutes } from '../datapath/overlayRoutes.ts';
-import { planTunnels, type TunnelPlan } from '../datapath/tunnelPlan.ts';
+import { planTunnels, type Routing, type TunnelPlan } from '../datapath/tunnelPlan.ts';
 import { writeTunnels } from '../datapath/tunnels.ts';
 import { changeThisNode } from '../datapath/uplink.ts';
 import type { Ipam } from '../ipam/ipam.ts';
@@ -48,6 +49,12 @@ export interface Overlay {
   /** Bytes that pods' packets may have; 0: as many as the uplink's. */
   podMtu(): number;
   plan(): TunnelPlan;
+  /** Whether packets for this one address go to that node by a tunnel. */
+  leadsTo(address: IP, node: string): boolean;
+  /** How the node is reached that has a block with this address. */
+  blockRouting(address: IP): Routing | undefined;
+  /** `listener` is called whenever the ways have changed. */
+  onSettled(listener: () => void): void;
   problems(): readonly string[];
   stop(): Promise<void>;
 }
@@ -63,6 +70,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   let current: TunnelPlan = { prefixes: [], overlay: false, problems: [] };
   let failure: string | undefined;
   let retry: NodeJS.Timeout | undefined;
+  let settled = () => {};
 
   const serviceRanges = () => {
     const { clusterIPs, externalIPs, loadBalancerIPs } = serviceRangesOn(node.name, configurations.all());
@@ -111,8 +119,10 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
       }
       await (plan.overlay ? join(plan) : leave(plan));
       startMasquerade(config);
+      const changed = !isDeepStrictEqual(plan.prefixes, current.prefixes);
       current = plan;
       failure = undefined;
+      if (changed) settled();
     },
     (error) => {
       failure = error instanceof Error ? error.message : String(error);
@@ -142,6 +152,20 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     changed: settle.soon,
     podMtu: () => (routing === 'overlay' ? overlayMtu : 0),
     plan: () => current,
+    leadsTo: (address, to) =>
+      current.prefixes.some(
+        ({ prefix, endpoint, node }) =>
+          node === to && endpoint !== undefined && samePrefix(prefix, hostPrefix(address)),
+      ),
+    blockRouting(address) {
+      const owner = networks
+        .all()
+        .find(({ spec }) => (spec.segments ?? []).some(({ cidr }) => contains(parsePrefix(cidr), address)));
+      return owner && (owner.status?.routing ?? 'underlay');
+    },
+    onSettled(listener) {
+      settled = listener;
+    },
     problems: () => [...current.problems, ...(failure === undefined ? [] : [failure])],
     async stop() {
       clearTimeout(retry);

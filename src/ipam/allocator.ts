@@ -42,6 +42,8 @@ export interface Request {
   readonly onLink?: boolean | undefined;
   /** Where the address of each family may come from; from any segment where absent. */
   readonly sources?: readonly Source[] | undefined;
+  /** Beside {@link addresses}: where more come from, of other families. */
+  readonly besides?: readonly Source[] | undefined;
   /** Only addresses that have rested, if the pools that they come from may have others. */
   readonly rested?: boolean | undefined;
   /** The claim that the addresses are for: they are set aside for it, those of this node's segments by this node. */
@@ -144,7 +146,10 @@ export class Allocator {
     const { sources = ANYWHERE, onLink = false } = request;
     if (request.addresses.length > 0) {
       for (const address of request.addresses) this.#expectFree(address, sources, request);
-      return { addresses: [...request.addresses], hot: [] };
+      const more = (request.besides ?? [])
+        .filter((source) => source.pools.length > 0 || this.#active(source).length > 0)
+        .map((source) => this.#pick(this.#suited(source, onLink), source, now, cooldown));
+      return { addresses: [...request.addresses, ...more.map(({ address }) => address)], hot: [] };
     }
     const wanted = sources.filter((source) => source.pools.length > 0 || this.#active(source).length > 0);
     if (wanted.length === 0) {

@@ -26,6 +26,7 @@ function claim(change: Partial<ClaimView> = {}): ClaimView {
     owner: SET,
     holder: undefined,
     podUID: 'pod-1',
+    lent: false,
     releasedAt: 0,
     ...change,
   };
@@ -134,6 +135,7 @@ test('an address is not borrowed where it would be black-holed', () => {
     node: 'b',
     strictAffinity: false,
     routing: 'underlay',
+    blockRouting: 'underlay',
     announces: true,
     onLink: false,
   };
@@ -144,10 +146,12 @@ test('an address is not borrowed where it would be black-holed', () => {
     [{ strictAffinity: true }, /strictAffinity is true/],
     [{ pool: { ...pool, selectsNode: false } }, /pool p does not select node b/],
     [{ pool: { ...pool, disableBGPExport: true } }, /pool p has disableBGPExport/],
-    [{ routing: 'overlay' }, /the overlay knows where blocks are/],
+    [{ routing: 'overlay', blockRouting: 'underlay' }, /the node of its block is in the underlay/],
     [{ announces: false }, /BGP is off/],
     [{ onLink: true }, /a NIC has an address of its own link/],
   ];
   for (const [change, reason] of refusals)
     assert.match(reasonNotToBorrow({ ...fine, ...change }) ?? '', reason);
+  const overlay = { ...fine, routing: 'overlay', blockRouting: 'overlay', announces: false } as const;
+  assert.equal(reasonNotToBorrow(overlay), undefined, 'tunnels lead to it, and nobody is told by BGP');
 });

@@ -21,6 +21,8 @@ export interface ClaimView {
   readonly podUID: string | undefined;
   /** Wall time in ms; undefined where nobody has held it yet, or somebody does. */
   readonly releasedAt: number | undefined;
+  /** A loan to one container: nobody else ever comes for it. */
+  readonly lent: boolean;
 }
 
 export interface ClaimOwner {
@@ -143,6 +145,7 @@ export interface Surroundings {
 export function reasonToEnd(claim: ClaimView, surroundings: Surroundings, now: number): string | undefined {
   const { holder, releasedAt, policy, ttlSeconds, owner } = claim;
   if (holder !== undefined || !mayEnd(claim)) return undefined;
+  if (claim.lent) return 'it was lent to a container that does not hold it';
   if (ttlSeconds !== undefined && releasedAt !== undefined) {
     const seconds = Math.floor(Math.max(0, now - releasedAt) / 1000);
     if (seconds >= ttlSeconds) {
@@ -160,8 +163,12 @@ export function reasonToEnd(claim: ClaimView, surroundings: Surroundings, now: n
 }
 
 /** Whether it is worth asking who is left to come back for a claim that nobody holds. */
-export function mayEnd({ releasedAt, owner }: Pick<ClaimView, 'releasedAt' | 'owner'>): boolean {
-  return releasedAt !== undefined || owner.uid !== undefined;
+export function mayEnd({
+  releasedAt,
+  owner,
+  lent,
+}: Pick<ClaimView, 'releasedAt' | 'owner' | 'lent'>): boolean {
+  return lent || releasedAt !== undefined || owner.uid !== undefined;
 }
 
 /** Whether a StatefulSet, if it is the one that is meant, has a pod of this name. */
@@ -187,6 +194,8 @@ export interface Borrowing {
   readonly node: string;
   readonly strictAffinity: boolean;
   readonly routing: 'underlay' | 'overlay';
+  /** How the node is reached whose block the address is of; undefined where there is none, or it is not known yet. */
+  readonly blockRouting: 'underlay' | 'overlay' | undefined;
   /** Whether this node tells anybody where addresses are. */
   readonly announces: boolean;
   /** The interface stands on a link with others, whose address it would be. */
@@ -195,14 +204,18 @@ export interface Borrowing {
 
 /** Why an address of another node's block would be black-holed here, or undefined if it can be announced. */
 export function reasonNotToBorrow(borrowing: Borrowing): string | undefined {
-  const { pool, node, strictAffinity, routing, announces, onLink } = borrowing;
+  const { pool, node, strictAffinity, routing, blockRouting, announces, onLink } = borrowing;
   if (pool === undefined) return 'it lies in no pool, and nothing outside the pools is announced';
   if (strictAffinity)
     return 'IPAMConfiguration strictAffinity is true: addresses stay with the node of their block';
   if (!pool.selectsNode) return `pool ${pool.name} does not select node ${node}`;
-  if (pool.disableBGPExport) return `pool ${pool.name} has disableBGPExport: nobody would learn where it is`;
-  if (routing === 'overlay') return 'the overlay knows where blocks are, not where single addresses are';
   if (onLink) return 'a NIC has an address of its own link';
+  if (routing === 'overlay') {
+    return blockRouting === 'underlay'
+      ? 'the node of its block is in the underlay: the network sends packets for it there, and not into a tunnel'
+      : undefined;
+  }
+  if (pool.disableBGPExport) return `pool ${pool.name} has disableBGPExport: nobody would learn where it is`;
   if (!announces) return 'BGP is off on this node: nobody would learn where it is';
   return undefined;
 }

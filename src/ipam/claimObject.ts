@@ -16,6 +16,7 @@ export function viewOf({ metadata, spec, status }: IPClaim): ClaimView {
     holder: node !== undefined && container !== undefined ? { node, container, podUID } : undefined,
     podUID,
     releasedAt: Number.isNaN(released) ? undefined : released,
+    lent: spec.loan !== undefined,
   };
 }
 
@@ -45,6 +46,21 @@ export function newClaim(pod: { namespace: string; name: string }, wish: ClaimWi
       releasePolicy: wish.policy,
       ...(wish.ttlSeconds !== undefined && { ttlSeconds: wish.ttlSeconds }),
     },
+  };
+}
+
+/** The claim by which a container of node `to` asks node `from` for an address of a pool. */
+export function newLoan(
+  at: { readonly namespace: string; readonly name: string },
+  pool: string,
+  loan: NonNullable<IPClaim['spec']['loan']>,
+  pod: string,
+): IPClaim {
+  return {
+    apiVersion: TOMBOLO_V1ALPHA1,
+    kind: 'IPClaim',
+    metadata: { namespace: at.namespace, name: at.name, finalizers: [CLAIM_PROTECTION] },
+    spec: { owner: { kind: 'Pod', name: pod }, pool, releasePolicy: 'Pod', loan },
   };
 }
 

@@ -11,6 +11,7 @@ import {
   Refusal,
   type Request,
 } from './allocator.ts';
+import type { Source } from './binding.ts';
 import type { Chapter, History } from './history.ts';
 import { Journal } from './journal.ts';
 import { type JournalFiles, openJournalFiles } from './journalFiles.ts';
@@ -200,6 +201,25 @@ export class Ipam {
     this.#note('kept', this.#options.now(), missing, { claim });
   }
 
+  /**
+   * Sets one address aside for a claim of another node that names none: the one it was given before, or one that is free.
+   *
+   * @throws {Refusal} If there is none.
+   */
+  async lend(claim: string, source: Source): Promise<IP> {
+    const given = [...this.kept()].find(([, key]) => key === claim)?.[0];
+    if (given !== undefined) {
+      await this.#journal.settle();
+      return given;
+    }
+    const request = { owner: NOBODY, addresses: [], sources: [source], rested: true };
+    const [address] = this.#choose(request, this.#options.now(), this.#options.cooldown).addresses;
+    if (address === undefined)
+      throw new Refusal('no segment', 'Cannot lend an address: there is none', source);
+    await this.keep(claim, [address]);
+    return address;
+  }
+
   /** The claim is no more, or these are no addresses of it: they rest and become free. */
   async forget(claim: string, addresses: readonly IP[]): Promise<void> {
     const known = addresses.filter((address) => this.#allocator.kept.get(address) === claim);
@@ -308,7 +328,7 @@ export class Ipam {
   }
 
   #asAskedFor(held: Allocation, asked: readonly IP[]): Allocation {
-    if (asked.length === 0 || sameAddresses(held.addresses, asked)) return held;
+    if (asked.every((address) => held.addresses.includes(address))) return held;
     const has = held.addresses.map(formatIP).join(', ');
     throw new Refusal(
       'held',
@@ -346,7 +366,3 @@ export class Ipam {
 }
 
 const NOBODY: Owner = { containerID: '', ifName: '', network: '' };
-
-function sameAddresses(a: readonly IP[], b: readonly IP[]): boolean {
-  return a.length === b.length && a.every((address) => b.includes(address));
-}

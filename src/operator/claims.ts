@@ -170,9 +170,9 @@ export class ClaimKeeper {
 
   async #surroundings(claim: IPClaim): Promise<Surroundings> {
     const { namespace, name } = keyOf(claim);
-    const { owner, releasePolicy = 'Pod' } = claim.spec;
+    const { owner, releasePolicy = 'Pod', loan } = claim.spec;
     // One question at most: nobody's answer matters to a claim that is kept for ever.
-    if (releasePolicy === 'Never') return { pod: '', owner: 'unknown' };
+    if (releasePolicy === 'Never' || loan) return { pod: '', owner: 'unknown' };
     if (releasePolicy === 'Pod' || owner.kind === 'Pod') {
       const pod = await this.#find('Pod', { namespace, name });
       const same = pod && (owner.uid === undefined || pod.metadata.uid === owner.uid);

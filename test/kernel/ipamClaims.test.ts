@@ -18,7 +18,7 @@ interface Cluster {
 }
 
 /** Two nodes on one link, node `a` with the store. */
-async function newCluster(): Promise<Cluster> {
+async function newCluster(cidr = '10.81.0.0/16'): Promise<Cluster> {
   const name = `c${++count}`;
   const settings = (host: number) => ({
     segments: [],
@@ -39,7 +39,7 @@ async function newCluster(): Promise<Cluster> {
     rig.node.run('ip', 'link', 'set', 'lan0', 'up');
     rig.node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
   }
-  drop(a, 'IPPool', { name: 'default' }, { spec: { cidr: '10.81.0.0/16', blockSize: 28 } });
+  drop(a, 'IPPool', { name: 'default' }, { spec: { cidr, blockSize: 28 } });
   const operator = await TestOperator.start(join(a.directory, 'store'));
   opened.push(() => operator.end('SIGKILL'));
   await Promise.all([a.start(), b.start()]);
@@ -204,6 +204,42 @@ describe('a fixed address', () => {
     drop(a, 'Node', { name: `c${count}a` }, { spec });
     const taken = await add(b, 'two', 'db-0', 'pod-2');
     assert.equal(taken.address, address, taken.msg);
+  });
+
+  test('is lent to an ordinary pod of a node that cannot have a block, by one that has', async () => {
+    const { a, b } = await newCluster('10.81.0.0/28');
+    let lender = a;
+    await eventually(async () => {
+      const held = await Promise.all(
+        [a, b].map(async (rig) => (await rig.json('/v1/status')).segments.length),
+      );
+      assert.deepEqual(held.toSorted(), [0, 1]);
+      lender = held[0] === 1 ? a : b;
+    }, 30_000);
+    const borrower = lender === a ? b : a;
+    const near = await add(lender, 'near', 'web-1');
+    const lent = await add(borrower, 'far', 'web-2');
+    assert.match(lent.address ?? '', /^10\.81\.0\./, lent.msg);
+    assert.notEqual(lent.address, near.address);
+    const passage = new RegExp(`^${lent.address} via`, 'm');
+    assert.match(lender.node.run('ip', 'route', 'show', 'proto', '111'), passage);
+    assert.equal(netns('near').pings(lent.address), true, 'through the black hole of its block');
+    const { kept } = await lender.json('/v1/ipam');
+    assert.deepEqual(
+      kept.map(({ address }: { address: string }) => address),
+      [lent.address],
+    );
+    await lender.end('SIGKILL');
+    await lender.start();
+    assert.notEqual((await add(lender, 'next', 'web-3')).address, lent.address, 'also after it was killed');
+    await del(borrower, 'far');
+    await eventually(async () => assert.deepEqual((await lender.json('/v1/ipam')).kept, []), 60_000);
+
+    drop(a, 'IPAMConfiguration', { name: 'default' }, { spec: { strictAffinity: true } });
+    await eventually(async () => {
+      const strict = await add(borrower, 'strict', 'web-4');
+      assert.match(strict.msg ?? '', /has no free block .*; and Cannot borrow .* strictAffinity is true/);
+    }, 30_000);
   });
 
   test('that somebody has written down is had by the pod of its name, or refused with the reason', async () => {

@@ -1,18 +1,36 @@
 import type { IP } from '../../address/ip.ts';
+import { parsePrefix } from '../../address/prefix.ts';
 import type { Passage } from '../../agent/blockRoutes.ts';
-import { blockOwners } from '../../agent/borrowing.ts';
+import { blockOwners, living } from '../../agent/borrowing.ts';
 import { ClaimedAddresses } from '../../agent/claimedAddresses.ts';
 import { ClaimHolders } from '../../agent/claimHolders.ts';
 import { Claims } from '../../agent/claims.ts';
-import type { Allocation, Owner } from '../../ipam/allocator.ts';
+import { Loans } from '../../agent/loans.ts';
+import { type Allocation, type Owner, Refusal } from '../../ipam/allocator.ts';
+import type { PoolRule, Source } from '../../ipam/binding.ts';
 import type { ClaimWish } from '../../ipam/claim.ts';
 import type { Ipam } from '../../ipam/ipam.ts';
 import { silentLog } from '../../log.ts';
+import { parseSelector } from '../../selector/selector.ts';
 import { type Change, follow } from '../../store/follow.ts';
 import type { IPClaim } from '../../store/kinds/ipClaim.ts';
 import { isStoreError, type Store } from '../../store/store.ts';
 import { type Fault, GatedStore } from './gatedStore.rig.ts';
 import { drain, type VirtualClock } from './virtualClock.rig.ts';
+
+/** The model's pool, as pods see it. */
+const RULE: PoolRule = {
+  name: 'default',
+  cidr: parsePrefix('10.0.0.0/26'),
+  nodeSelector: parseSelector('all()'),
+  namespaceSelector: undefined,
+  disabled: false,
+  manual: false,
+  workload: true,
+  blockSize: 30,
+  disableBGPExport: false,
+};
+const SOURCE: Source = { family: 4, bound: false, pools: [RULE.name], why: 'there is no other' };
 
 /** A pod whose name comes again, and with it its address. */
 export interface NamedPod {
@@ -39,6 +57,7 @@ export class ClaimedPods {
   readonly addresses: ClaimedAddresses;
   readonly #claims: Claims;
   readonly #holders: ClaimHolders;
+  readonly #loans: Loans;
   readonly #parts: ClaimedPodsParts;
   readonly #inbox: Change<IPClaim>[] = [];
   /** Addresses that the neighbours send here for. */
@@ -60,7 +79,7 @@ export class ClaimedPods {
     });
     this.#holders = new ClaimHolders({
       ...common,
-      rules: () => [],
+      rules: () => [RULE],
       reasonNotToBorrow: () => undefined,
       blockOwners: (addresses) => blockOwners(this.gate, addresses),
       borrowedChanged: () => {
@@ -68,6 +87,15 @@ export class ClaimedPods {
       },
       isWithdrawn: (address) => !this.#believed.has(address),
       tell: () => {},
+      clock,
+    });
+    this.#loans = new Loans({
+      ...common,
+      holders: this.#holders,
+      rules: () => [RULE],
+      reasonNotToBorrow: () => undefined,
+      routing: 'underlay',
+      living: (nodes) => living(this.gate, nodes),
       clock,
     });
     void follow(store, 'IPClaim', (change) => this.#inbox.push(change), signal, clock.pause);
@@ -87,6 +115,20 @@ export class ClaimedPods {
       onLink: false,
       draw: ({ sources: _, ...request }) => this.#parts.ipam.allocate(request),
     });
+  }
+
+  /** An ADD of a container without a name worth keeping, on a node that may have to borrow. */
+  async draw(owner: Owner): Promise<Allocation> {
+    const { ipam, node } = this.#parts;
+    const request = { owner, pod: { namespace: 'shop', name: `web-${owner.containerID}` } };
+    try {
+      return await ipam.allocate({ ...request, addresses: [], sources: [SOURCE] });
+    } catch (error) {
+      if (!(error instanceof Refusal) || !error.short) throw error;
+      const subject = { node: { name: node, labels: {} } };
+      const terms = { sources: [SOURCE], addresses: [], wish: undefined, claim: undefined, subject };
+      return this.#loans.borrow({ ...request, terms, onLink: false }, error.short);
+    }
   }
 
   /** The agent learns of the next changes of claims, and brings them and its journal together. */

@@ -184,6 +184,17 @@ export class Cluster {
     await this.machine(node).schedule(pod);
   }
 
+  /** Pods come to a node until it has to borrow for the last one; every agent deals with that. */
+  async borrow(node: string, count: number, fault: Fault, order: number): Promise<void> {
+    const borrower = this.machine(node);
+    for (let n = 0; n < count; n++) await borrower.borrow();
+    for (let turn = 0; turn < 4; turn++) {
+      const lenders = [...this.machines.values()].filter((machine) => machine !== borrower);
+      await borrower.deal(20, 6, turn === 1 ? fault : 'none', order);
+      for (const lender of lenders) await lender.deal(20, 6, turn === 2 ? fault : 'none', order);
+    }
+  }
+
   /** A pod ends, if gently, and another one of its name comes up on a node; every agent deals with that. */
   async move(
     name: string,

@@ -249,6 +249,15 @@ export class Machine {
     await drain();
   }
 
+  /** A pod that may have another node's address, where this one has none. */
+  async borrow(): Promise<void> {
+    const process = this.#living;
+    if (!process?.synced) return;
+    const id = this.#surroundings.containerID();
+    this.#await(process, id, process.claimed.draw(ownerOf(id)));
+    await drain();
+  }
+
   /** A pod that has a name, and an address that goes with it. */
   async schedule(pod: NamedPod): Promise<void> {
     const process = this.#living;

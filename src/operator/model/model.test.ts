@@ -33,6 +33,7 @@ type Step =
       fault: Fault;
       order: number;
     }
+  | { do: 'borrow'; node: string; count: number; fault: Fault; order: number }
   | { do: 'announce'; node: string }
   | { do: 'delete pod' | 'delete claim'; pod: string }
   | { do: 'scale'; replicas: number }
@@ -75,6 +76,8 @@ async function perform(cluster: Cluster, step: Step): Promise<void> {
       return cluster.schedule(step.pod, step.node, step.policy, step.ttl);
     case 'deal with claims':
       return machine.deal(step.changes, step.calls, step.fault, step.order);
+    case 'borrow':
+      return cluster.borrow(step.node, step.count, step.fault, step.order);
     case 'announce':
       return machine.announce();
     case 'tell':
@@ -175,6 +178,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       order: fc.nat(3),
     }),
   },
+  { weight: 6, arbitrary: fc.record({ do: as('borrow'), node, count: few, fault, order: fc.nat(3) }) },
   { weight: 2, arbitrary: fc.record({ do: as('announce'), node }) },
   {
     weight: 1,

@@ -15,6 +15,8 @@ const body = object(
         releasePolicy: oneOf('Pod', 'Immutable', 'Never'),
         /** So long addresses that nobody holds are kept at most. */
         ttlSeconds: integer(0, 0x7fffffff),
+        /** A single address of another node's block, for one container on a node that can have no further block. */
+        loan: object({ family: integer(4, 6), from: text(), to: text(), container: text() }, {}),
       },
     ),
   },
