@@ -95,6 +95,15 @@ withKeeper('whoever takes the claim between two looks keeps it', async ({ store,
   assert.equal((await claim())?.status?.node, 'a');
 });
 
+withKeeper('a claim ends when nobody has held it for ttlSeconds', async ({ store, look, claim }) => {
+  await createSet(store, 1);
+  await store.create(released({ releasePolicy: 'Never', ttlSeconds: 60 }));
+  for (let time = 0; time < 29; time++) await look(2);
+  assert.notEqual(await claim(), undefined);
+  for (let time = 0; time < 8; time++) await look(2);
+  assert.equal(await claim(), undefined, 'whatever the seconds are by now');
+});
+
 withKeeper('an owner of a kind that nobody can read is presumed alive', async ({ store, look, claim }) => {
   await store.create(released({ owner: { kind: 'CloneSet', name: 'db' } }));
   for (let time = 0; time < 5; time++) await look(20);

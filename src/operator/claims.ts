@@ -91,7 +91,8 @@ export class ClaimKeeper {
     for (const claim of items) {
       const verdict = await this.#judge(claim);
       if (verdict === undefined) continue;
-      const what = `${claimKey(claim)} ${claim.metadata.resourceVersion} ${verdict.reason}`;
+      // Reasons tell the seconds, and would be new each time.
+      const what = `${claimKey(claim)} ${claim.metadata.resourceVersion} ${verdict.kind}`;
       suspected.add(what);
       const since = this.#suspected.get(what) ?? now;
       this.#suspected.set(what, since);
