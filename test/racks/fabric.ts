@@ -2,7 +2,16 @@ import type { Lab } from '../interop/lab.ts';
 import type { Router } from '../interop/router.ts';
 import type { Speaker } from '../interop/speaker.ts';
 import type { TestNamespace } from '../kernel/namespaces.ts';
-import { leafAddress, nodeAddress, OUTSIDE, RACKS, type RackPlan } from './plan.ts';
+import {
+  leafAddress,
+  leafAddress6,
+  nodeAddress,
+  nodeAddress6,
+  OUTSIDE,
+  OUTSIDE6,
+  RACKS,
+  type RackPlan,
+} from './plan.ts';
 import { type LeafWishes, type Make, startLeaf, startSpine } from './routers.ts';
 
 /** A leaf switch: the ports are a bridge, the routing is what stands behind the bridge's own address. */
@@ -28,8 +37,10 @@ export interface Fabric {
 export function buildFabric(lab: Lab, make: Make, wishes: LeafWishes = {}): Fabric {
   const spine = lab.island('spine');
   const outside = lab.island('outside');
-  lab.link(outside, [`${OUTSIDE.client}/24`], spine, [`${OUTSIDE.spine}/24`]);
-  outside.namespace.run('ip', 'route', 'add', 'default', 'via', OUTSIDE.spine);
+  const at = (end: 'client' | 'spine') => [`${OUTSIDE[end]}/24`, `${OUTSIDE6[end]}/64`];
+  lab.link(outside, at('client'), spine, at('spine'));
+  for (const { spine: gateway } of [OUTSIDE, OUTSIDE6])
+    outside.namespace.run('ip', 'route', 'add', 'default', 'via', gateway);
   balance(spine, BY_PORT);
   const [a, b] = RACKS.map((rack) => cableLeaf(lab, spine, rack)) as [Router, Router];
   const speaker = startSpine(make, spine);
@@ -50,8 +61,10 @@ function cableLeaf(lab: Lab, spine: Router, rack: RackPlan): Router {
   const { namespace } = leaf;
   // A bridge takes over the lowest MAC of its ports; a switch keeps its own when one is unplugged.
   namespace.run('ip', 'link', 'add', 'lan', 'address', `02:00:00:00:0${rack.number}:01`, 'type', 'bridge');
-  leaf.configure('lan', `${leafAddress(rack)}/24`);
-  lab.link(leaf, [`${rack.uplink.leaf}/31`], spine, [`${rack.uplink.spine}/31`]);
+  leaf.configure('lan', `${leafAddress(rack)}/24`, `${leafAddress6(rack)}/64`);
+  const { uplink, uplink6 } = rack;
+  const at = (end: 'leaf' | 'spine') => [`${uplink[end]}/31`, `${uplink6[end]}/64`];
+  lab.link(leaf, at('leaf'), spine, at('spine'));
   balance(leaf, BY_PORT_OTHERWISE);
   return leaf;
 }
@@ -72,15 +85,17 @@ function balance({ namespace }: Router, policy: typeof BY_PORT | typeof BY_PORT_
   namespace.run('sysctl', '-qw', ...settings, 'net.ipv4.fib_multipath_use_neigh=1');
 }
 
-/** Cables a node to its leaf: an address, and the one default route. @returns The node's address. */
+/** Cables a node to its leaf: an address of each family, and one default route. @returns The node's address. */
 export function plugIn({ rack, router }: Leaf, node: TestNamespace, number: number): string {
   const address = nodeAddress(rack, number);
   const port = portOf(number);
   node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', port, 'netns', router.namespace.name);
   router.namespace.run('ip', 'link', 'set', port, 'master', 'lan', 'up');
   node.run('ip', 'address', 'add', `${address}/24`, 'dev', 'up0');
+  node.run('ip', 'address', 'add', `${nodeAddress6(rack, number)}/64`, 'dev', 'up0', 'nodad');
   node.run('ip', 'link', 'set', 'up0', 'up');
-  node.run('ip', 'route', 'add', 'default', 'via', leafAddress(rack));
+  for (const leaf of [leafAddress(rack), leafAddress6(rack)])
+    node.run('ip', 'route', 'add', 'default', 'via', leaf);
   return address;
 }
 
@@ -92,7 +107,7 @@ export function portOf(number: number): string {
 /** Where a router or a node sends packets for a prefix: the next hops its kernel has, sorted; none without the route. */
 export function nextHopsOf(namespace: TestNamespace, prefix: string, protocol?: string): string[] {
   const found: KernelRoute[] = namespace.ip(
-    `route show exact ${prefix}${protocol === undefined ? '' : ` proto ${protocol}`}`,
+    `${prefix.includes(':') ? '-6 ' : ''}route show exact ${prefix}${protocol === undefined ? '' : ` proto ${protocol}`}`,
   );
   return found
     .flatMap(({ gateway, dev, nexthops }) =>

@@ -7,7 +7,7 @@ import { Frr } from '../interop/frr.ts';
 import type { Router } from '../interop/router.ts';
 import type { Speaker } from '../interop/speaker.ts';
 import { Tombolo } from '../interop/tombolo.ts';
-import { leafAddress, OUTSIDE, RACKS, type RackPlan, SPINE_ASN } from './plan.ts';
+import { leafAddress, OUTSIDE, OUTSIDE6, RACKS, type RackPlan, SPINE_ASN } from './plan.ts';
 
 /** Whose daemon plays the switches. */
 export type Make = 'frr' | 'bird' | 'tombolo';
@@ -16,8 +16,6 @@ export type Make = 'frr' | 'bird' | 'tombolo';
 export interface LeafWishes {
   readonly networks?: readonly string[];
   readonly defaultRoute?: boolean;
-  /** After a start, FRR waits for its nodes before it says anything: it cannot wait for peers that it knows no address of. */
-  readonly patient?: boolean;
 }
 
 /** The leaf reflects its nodes' routes to each other and puts itself before what comes from elsewhere. */
@@ -49,16 +47,14 @@ const GRACEFUL = ` bgp graceful-restart
  bgp graceful-restart restart-time 30
  no bgp graceful-restart notification`;
 
-function frrLeaf(
-  rack: RackPlan,
-  { networks = [], defaultRoute = false, patient = false }: LeafWishes,
-): string {
+function frrLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: LeafWishes): string {
   return `router bgp ${rack.asn}
  bgp router-id ${leafAddress(rack)}
  no bgp ebgp-requires-policy
  no bgp network import-check
 ${GRACEFUL}
-${patient ? ' update-delay 15 8\n' : ''} neighbor nodes peer-group
+ coalesce-time 3000
+ neighbor nodes peer-group
  neighbor nodes remote-as internal
  neighbor nodes timers 3 9
  bgp listen range ${rack.lan}.0/24 peer-group nodes
@@ -69,7 +65,15 @@ ${patient ? ' update-delay 15 8\n' : ''} neighbor nodes peer-group
   neighbor nodes route-reflector-client
   neighbor nodes next-hop-self
 ${defaultRoute ? '  neighbor nodes default-originate\n' : ''}  maximum-paths ibgp 8
-${[`${rack.lan}.0/24`, ...networks].map((network) => `  network ${network}`).join('\n')}`;
+${[`${rack.lan}.0/24`, ...networks].map((network) => `  network ${network}`).join('\n')}
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor nodes activate
+  neighbor nodes route-reflector-client
+  neighbor nodes next-hop-self
+  neighbor ${rack.uplink.spine} activate
+  maximum-paths ibgp 8
+  network ${rack.lan6}/64`;
 }
 
 function frrSpine(): string {
@@ -79,6 +83,7 @@ function frrSpine(): string {
  no bgp ebgp-requires-policy
  no bgp network import-check
 ${GRACEFUL}
+ coalesce-time 100
 ${RACKS.flatMap(({ asn, uplink: { leaf } }) => [
   ` neighbor ${leaf} remote-as ${asn}`,
   ` neighbor ${leaf} timers 3 9`,
@@ -86,15 +91,21 @@ ${RACKS.flatMap(({ asn, uplink: { leaf } }) => [
 ]).join('\n')}
  address-family ipv4 unicast
   maximum-paths 8
-  network ${OUTSIDE.lan}`;
+  network ${OUTSIDE.lan}
+ exit-address-family
+ address-family ipv6 unicast
+${RACKS.map(({ uplink: { leaf } }) => `  neighbor ${leaf} activate`).join('\n')}
+  maximum-paths 8
+  network ${OUTSIDE6.lan}`;
 }
 
 function birdLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: LeafWishes): string {
   const more = [...networks, ...(defaultRoute ? ['0.0.0.0/0'] : [])];
   const own = [`${rack.lan}.0/24`, ...more];
+  const own6 = [`${rack.lan6}/64`];
   return `router id ${leafAddress(rack)};
 protocol device {}
-protocol direct { ipv4; interface "lan", "up*"; }
+protocol direct { ipv4; ipv6; interface "lan"; }
 ${birdKernel()}
 protocol static { ipv4; ${more.map((network) => `route ${network} blackhole;`).join(' ')} }
 protocol bgp nodes {
@@ -105,16 +116,17 @@ protocol bgp nodes {
   hold time 9;
   graceful restart on;
   ipv4 { import all; export where ${birdExport(own)}; next hop self ebgp; };
+  ipv6 { import all; export where ${birdExport(own6)}; next hop self ebgp; };
 }
-${birdPeer('spine', rack.uplink.leaf, rack.asn, rack.uplink.spine, SPINE_ASN, own)}`;
+${birdPeer('spine', [rack.uplink.leaf, rack.asn], [rack.uplink.spine, SPINE_ASN], own, own6)}`;
 }
 
 function birdSpine(): string {
   return `router id ${OUTSIDE.spine};
 protocol device {}
-protocol direct { ipv4; interface "*"; }
+protocol direct { ipv4; ipv6; interface "*"; }
 ${birdKernel()}
-${RACKS.map(({ name, asn, uplink }) => birdPeer(`leaf_${name}`, uplink.spine, SPINE_ASN, uplink.leaf, asn, [OUTSIDE.lan])).join('\n')}`;
+${RACKS.map(({ name, asn, uplink }) => birdPeer(`leaf_${name}`, [uplink.spine, SPINE_ASN], [uplink.leaf, asn], [OUTSIDE.lan], [OUTSIDE6.lan])).join('\n')}`;
 }
 
 /** What was learned, and networks of one's own, static or connected. */
@@ -123,16 +135,20 @@ function birdExport(own: readonly string[]): string {
 }
 
 function birdKernel(): string {
-  return 'protocol kernel { persist; merge paths on limit 8; ipv4 { import none; export where source = RTS_BGP; }; }';
+  return ['ipv4', 'ipv6']
+    .map(
+      (family) =>
+        `protocol kernel { persist; merge paths on limit 8; ${family} { import none; export where source = RTS_BGP; }; }`,
+    )
+    .join('\n');
 }
 
 function birdPeer(
   name: string,
-  own: string,
-  ownAs: number,
-  peer: string,
-  peerAs: number,
+  [own, ownAs]: readonly [string, number],
+  [peer, peerAs]: readonly [string, number],
   networks: readonly string[],
+  networks6: readonly string[],
 ): string {
   return `protocol bgp ${name} {
   local ${own} as ${ownAs};
@@ -140,13 +156,14 @@ function birdPeer(
   hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2;
   graceful restart on;
   ipv4 { import all; export where ${birdExport(networks)}; next hop self; };
+  ipv6 { import all; export where ${birdExport(networks6)}; next hop self; };
 }`;
 }
 
 const tomboloDefaults = {
   holdTime: 9,
   connectRetryTime: 1,
-  families: ['ipv4'],
+  families: ['ipv4', 'ipv6'],
   gracefulRestart: { restartTime: 30, notification: false },
 };
 
@@ -165,8 +182,8 @@ function tomboloLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: Le
         nextHop: 'self',
       },
     ],
-    networks: [`${rack.lan}.0/24`, ...networks, ...(defaultRoute ? ['0.0.0.0/0'] : [])],
-    kernel: { ranges: ['0.0.0.0/0'] },
+    networks: [`${rack.lan}.0/24`, `${rack.lan6}/64`, ...networks, ...(defaultRoute ? ['0.0.0.0/0'] : [])],
+    kernel: { ranges: ['0.0.0.0/0', '::/0'] },
   });
 }
 
@@ -176,7 +193,7 @@ function tomboloSpine(): string {
     routerId: OUTSIDE.spine,
     defaults: tomboloDefaults,
     neighbours: RACKS.map(({ name, asn, uplink }) => ({ name: `leaf-${name}`, address: uplink.leaf, asn })),
-    networks: [OUTSIDE.lan],
-    kernel: { ranges: ['0.0.0.0/0'] },
+    networks: [OUTSIDE.lan, OUTSIDE6.lan],
+    kernel: { ranges: ['0.0.0.0/0', '::/0'] },
   });
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eventually } from '../interop/waiting.ts';
 import { nextHopsOf } from './fabric.ts';
-import { echo, Stream } from './stream.ts';
+import { echo, lossOf, Stream } from './stream.ts';
 import { type Pod, World } from './world.ts';
 
 /** Blocks of four addresses: the fifth pod needs another one, and with one pod left one block is enough. */
@@ -23,7 +23,7 @@ after(() => world.close());
 
 const beyond = (count: number) => async () => (await world.segments('a1')).length > count;
 
-test('a node that fills up gets another segment, announced without a loss to what is there', async () => {
+test('a node that fills up gets another segment, announced without a loss to what is there', async (t) => {
   const had = await world.segments('a1');
   pods.push(await world.pod('a1', 'p0'));
   const [first] = pods;
@@ -33,10 +33,12 @@ test('a node that fills up gets another segment, announced without a loss to wha
   await eventually('another segment', beyond(had.length));
   await world.announced('a1');
   assert.ok(far.namespace.pings(pods.at(-1)?.address ?? ''), 'a pod out of the new one');
-  assert.deepEqual((await stream.stop()).lost, []);
+  const report = await stream.stop();
+  t.diagnostic(lossOf(report));
+  assert.equal(report.lost.length, 0);
 });
 
-test('a segment that is given back is withdrawn before it is free, and its neighbours stay', async () => {
+test('a segment that is given back is withdrawn before it is free, and its neighbours stay', async (t) => {
   const [first, ...others] = pods;
   assert.ok(first);
   const before = await world.segments('a1');
@@ -54,5 +56,7 @@ test('a segment that is given back is withdrawn before it is free, and its neigh
   for (const place of [world.fabric.spine.router, world.fabric.leaves[0].router, world.nodes.b1]) {
     assert.deepEqual(nextHopsOf(place.namespace, free), [], `nobody leads packets to ${free} any more`);
   }
-  assert.deepEqual((await stream.stop()).lost, []);
+  const report = await stream.stop();
+  t.diagnostic(lossOf(report));
+  assert.equal(report.lost.length, 0);
 });

@@ -49,6 +49,11 @@ export interface StreamReport {
   readonly longestGap: number;
 }
 
+/** In words, for who reads what a test has measured. */
+export function lossOf({ sent, lost, longestGap }: StreamReport): string {
+  return `${lost.length} of ${sent} lost, ${longestGap} ms at a stretch`;
+}
+
 /** Answers streams inside a namespace, until that goes. */
 export async function echo(namespace: TestNamespace, port = PORT): Promise<void> {
   await ready(namespace.start(process.execPath, ['-e', ECHO, String(port)], quiet()));

@@ -7,12 +7,10 @@ import { eventually } from '../interop/waiting.ts';
 import { AgentRig } from '../kernel/agentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { TestOperator } from '../kernel/operatorRig.ts';
+import { clusterObjects, type StoreObject, serviceObjects } from './cluster.ts';
 import { buildFabric, type Fabric, type Leaf, nextHopsOf, plugIn } from './fabric.ts';
-import { CLUSTER_IP, NODE_PORT, RACKS, type RackPlan, SERVICE_PORT, VIPS } from './plan.ts';
+import { RACKS, type RackPlan } from './plan.ts';
 import type { LeafWishes, Make } from './routers.ts';
-import { TARGET_PORT } from './web.ts';
-
-const PROTOCOLS = ['TCP', 'UDP'] as const;
 
 /** Two cores may be busy with others. */
 const PATIENCE_MS = 30_000;
@@ -33,6 +31,8 @@ export interface Pod {
   readonly node: RackNode;
   readonly namespace: TestNamespace;
   readonly address: string;
+  /** One of each family that the world has. */
+  readonly addresses: readonly string[];
 }
 
 export interface WorldWishes {
@@ -41,6 +41,8 @@ export interface WorldWishes {
   readonly leaf?: LeafWishes;
   /** More keys of an agent's configuration. */
   readonly config?: (node: NodeName) => Record<string, unknown>;
+  /** Pools of IPv6 beside those of IPv4. */
+  readonly dualStack?: boolean;
   /** More keys of a rack's pool. */
   readonly pools?: (rack: RackPlan) => Record<string, unknown>;
 }
@@ -69,7 +71,11 @@ export class World {
     process.on('exit', () => {
       for (const { rig } of Object.values(this.nodes)) rig.discard();
     });
-    this.#writeCluster(wishes);
+    const racks = RACKS.map((rack) => {
+      const own = Object.values(this.nodes).filter(({ leaf }) => leaf.rack === rack);
+      return { rack, nodes: own.map(({ name }) => name), pool: wishes.pools?.(rack) };
+    });
+    for (const object of clusterObjects(racks, wishes.dualStack)) this.write(object);
   }
 
   /** A world at work: every node has a segment, and a session with its leaf. */
@@ -149,35 +155,18 @@ export class World {
     namespace.remove();
   }
 
-  /** A service with a cluster IP and an address for the outside, and its backends, for TCP and UDP. */
-  service(name: string, vip: string, backends: readonly Pod[], spec: Record<string, unknown>): void {
-    const metadata = { name, namespace: 'default' };
-    const ports = PROTOCOLS.map((protocol) => ({ name: protocol.toLowerCase(), protocol }));
-    this.write({
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata,
-      spec: {
-        type: 'LoadBalancer',
-        clusterIP: CLUSTER_IP,
-        ports: ports.map((port) => ({
-          ...port,
-          port: SERVICE_PORT,
-          targetPort: TARGET_PORT,
-          nodePort: NODE_PORT,
-        })),
-        ...spec,
-      },
-      status: { loadBalancer: { ingress: [{ ip: vip }] } },
-    });
-    this.write({
-      apiVersion: 'discovery.k8s.io/v1',
-      kind: 'EndpointSlice',
-      metadata: { ...metadata, name: `${name}-1`, labels: { 'kubernetes.io/service-name': name } },
-      addressType: 'IPv4',
-      ports: ports.map((port) => ({ ...port, port: TARGET_PORT })),
-      endpoints: backends.map(({ address, node }) => ({ addresses: [address], nodeName: node.name })),
-    });
+  /**
+   * A service with a cluster IP, an address for the outside and backends, for TCP and UDP.
+   *
+   * @param vips One of each family that it is to have.
+   */
+  service(
+    name: string,
+    vips: string | readonly string[],
+    backends: readonly Pod[],
+    spec: Record<string, unknown>,
+  ): void {
+    for (const object of serviceObjects(name, [vips].flat(), backends, spec)) this.write(object);
   }
 
   /** Writes an object into the store, as `kubectl apply` would. */
@@ -213,34 +202,4 @@ export class World {
     });
     return { name, address, leaf, namespace, rig };
   }
-
-  /** What an administrator writes: nodes with their rack and leaf, a pool for each rack, BGP without a mesh. */
-  #writeCluster({ pools }: WorldWishes): void {
-    const apiVersion = 'network.tombolo.dev/v1alpha1';
-    for (const rack of RACKS) {
-      const { name, pool, asn } = rack;
-      const metadata = { name: `pods-${name}` };
-      const spec = { cidr: pool, nodeSelector: `rack == '${name}'`, blockSize: 26, ...pools?.(rack) };
-      this.write({ apiVersion, kind: 'IPPool', metadata, spec });
-      for (const { name: node, leaf } of Object.values(this.nodes)) {
-        if (leaf.rack.name !== name) continue;
-        const labels = { rack: name, 'infra.tce.io/as': String(asn) };
-        const annotations = { 'projectcalico.org/ASNumber': String(asn) };
-        this.write({ apiVersion: 'v1', kind: 'Node', metadata: { name: node, labels, annotations } });
-      }
-    }
-    this.write({
-      apiVersion,
-      kind: 'BGPConfiguration',
-      metadata: { name: 'default' },
-      spec: { nodeToNodeMeshEnabled: false, serviceLoadBalancerIPs: [{ cidr: VIPS }] },
-    });
-  }
-}
-
-export interface StoreObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string } & Record<string, unknown>;
-  readonly [key: string]: unknown;
 }

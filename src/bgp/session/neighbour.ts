@@ -65,6 +65,12 @@ export type NeighbourEvent =
 /** A neighbour stays away this long, in ms, after it has sent more than it may, or than there is room for. */
 const EXCESS_PAUSE = 60_000;
 
+/**
+ * Between two attempts, in ms, to reach a peer that restarts: it may forget our routes as soon as the peers that it knows are back,
+ * and a leaf with dynamic neighbours knows of none.
+ */
+const RESTART_RETRY = 1_000;
+
 const NOTHING = Buffer.alloc(0);
 
 /** One connection as the neighbour sees it. */
@@ -90,6 +96,8 @@ export class Neighbour {
   #incoming: ((events: TransportEvents) => Transport) | undefined;
   /** Why a connection is being ended, beyond what its NOTIFICATION says. */
   #detail: { readonly id: number | undefined; readonly text: string } | undefined;
+  /** Until when a peer that restarts is waited for; 0: it does not. */
+  #awaitedUntil = 0;
   #timer: { readonly at: number; readonly cancel: () => void } | undefined;
   readonly #events: PeerEvent[] = [];
   #stepping = false;
@@ -183,8 +191,10 @@ export class Neighbour {
 
   #options(): PeerOptions {
     const { config } = this;
+    const retryTime = config.connectRetryTime * 1000;
+    const awaited = this.#around.clock.now() < this.#awaitedUntil;
     return {
-      connectRetryTime: config.connectRetryTime * 1000,
+      connectRetryTime: awaited ? Math.min(RESTART_RETRY, retryTime) : retryTime,
       passive: config.passive,
       delayOpenTime: config.delayOpenTime * 1000,
       ...(config.keepaliveTime !== undefined && { keepaliveTime: config.keepaliveTime * 1000 }),
@@ -339,7 +349,11 @@ export class Neighbour {
       this.lastReset = { reason, at: clock.now(), ...(detail !== undefined && { detail }) };
     }
     if (!wasEstablished || this.session?.id !== id) return;
-    this.session.down(retentionAfter(reason, this.session.agreement));
+    const { agreement } = this.session;
+    const retention = retentionAfter(reason, agreement);
+    this.session.down(retention);
+    const restartTime = retention.kind === 'none' ? 0 : (agreement.restart?.restartTime ?? 0);
+    this.#awaitedUntil = clock.now() + restartTime * 1000;
     this.session = undefined;
     this.since = clock.now();
     report({ type: 'down', neighbour: this.config.name, reason });
