@@ -55,7 +55,10 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *packet, 
 	const struct pod *pod = find_pod(&packet->destination);
 	if (!node)
 		return PASS;
-	int verdict = pod ? CONTINUE : from_outside(skb, packet);
+	__be32 holder = 0;
+	int verdict = pod ? CONTINUE : from_outside(skb, packet, by_network ? &holder : NULL);
+	if (holder)
+		return hand_over(skb, packet, holder);
 	if (verdict == CONTINUE)
 		verdict = to_this_node(skb, packet, node, pod, by_network);
 	else if (verdict == TRANSLATED)

@@ -14,6 +14,7 @@
 /* SCOPES of a frontend: by which policy it is served. */
 #define INSIDE 0  /* for pods and for the node's own processes */
 #define OUTSIDE 1 /* for clients whose packets come to the node from the network */
+#define HANDED_OVER 2 /* for such packets that another node has handed over: by backends of this node alone */
 
 /* An address and port of one protocol: a service's frontend or a backend. */
 struct endpoint {
@@ -35,6 +36,8 @@ struct endpoint {
 #define SERVICE_SHARED_ADDRESS (1 << 2)
 /* outside: only clients in tb_ranges are served (loadBalancerSourceRanges) */
 #define SERVICE_RANGES (1 << 3)
+/* outside: packets for a backend elsewhere are handed over to its node, which answers the client itself */
+#define SERVICE_DIRECT (1 << 4)
 
 struct service {
 	__u32 number;     /* names the backend set; frontends with the same backends share it */
@@ -391,6 +394,7 @@ struct tunnel_key {
 struct tunnel {
 	__be32 endpoint; /* the node to tunnel to; 0: the network knows the way */
 	__u32 flags;
+	__be32 holder;   /* the node that takes packets over for what is there; 0: nobody */
 };
 
 /* Where the cluster's addresses are that are not on this node: its segments, the nodes themselves, and the addresses that
@@ -440,6 +444,7 @@ struct nat_key {
 
 /* FLAGS of a translation, beside FLOW_CLIENT_FIN, FLOW_SERVER_FIN and FLOW_LINGERS: */
 #define NAT_REPLY (1 << 7) /* this half is the server's */
+#define NAT_DIRECT (1 << 6) /* the client's packets come through a tunnel, or may later: they have to fit into it */
 
 /* What becomes of it. The key of the other half is this one turned round. */
 struct nat {
@@ -464,6 +469,26 @@ struct {
 	__type(value, struct nat);
 } tb_nat SEC(".maps");
 
+/* What became of the packets of a client outside whose backend is elsewhere. The backend's node has the translation; this is
+ * so that the flow stays there when the ring changes. Nothing depends on it: by the ring it is found again. */
+struct handover {
+	struct address address; /* the backend's, whose node gets the packets */
+	__u32 service;          /* number */
+	__u32 backend;          /* number */
+	__u32 seen;             /* last packet, in seconds of CLOCK_MONOTONIC */
+	__u32 since;            /* first packet, likewise */
+	__u8 state;             /* as of a flow, of which only the client's side is seen */
+	__u8 zero[3];
+};
+
+/* By the client's packet. Never LRU: a flood of SYNs must not push out what is open. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__type(key, struct nat_key);
+	__type(value, struct handover);
+} tb_handovers SEC(".maps");
+
 struct range_key {
 	__u32 length; /* bits of service and prefix together: 32 and more; of IPv4 96 more than written */
 	__u32 service;
@@ -484,7 +509,7 @@ struct {
 /* Packets (or socket calls) by reason, with room for reasons to come: a pinned map is reused only in its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 64);
+	__uint(max_entries, 128);
 	__type(key, __u32);
 	__type(value, __u64);
 } tb_metrics SEC(".maps");

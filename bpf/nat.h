@@ -133,6 +133,7 @@ struct new_nat {
 	__u32 backend;
 	__u16 first_port; /* host order: of those that the client may get in place of its own */
 	__u16 ports;      /* how many */
+	__u8 flags;       /* NAT_DIRECT, or none */
 	bool hides;       /* the source becomes the node's, with one of these ports */
 };
 
@@ -214,7 +215,7 @@ SUBPROGRAM int enter_nat(struct __sk_buff *skb, struct new_nat *new)
 		.backend = new->backend,
 		.seen = now,
 		.since = now,
-		.flags = NAT_REPLY,
+		.flags = new->flags | NAT_REPLY,
 	};
 	int taken = take_nat_reply(skb, new, &half);
 	if (taken != NAT_ENTERED)
@@ -223,7 +224,7 @@ SUBPROGRAM int enter_nat(struct __sk_buff *skb, struct new_nat *new)
 	half.destination = new->reply.source;
 	half.source_port = new->reply.destination_port;
 	half.destination_port = new->reply.source_port;
-	half.flags = 0;
+	half.flags = new->flags;
 	if (bpf_map_update_elem(&tb_nat, &new->forward, &half, BPF_ANY)) {
 		bpf_map_delete_elem(&tb_nat, &new->reply);
 		return NAT_TABLE_FULL;

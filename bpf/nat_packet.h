@@ -7,10 +7,12 @@
 #include <stddef.h>
 
 #include "icmp.h"
+#include "mss.h"
 #include "nat.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "subprogram.h"
+#include "this_node.h"
 #include "verdict.h"
 
 /* Echo requests and replies (RFC 792, RFC 4443). */
@@ -94,10 +96,14 @@ SUBPROGRAM int rewrite_side(struct __sk_buff *skb, struct packet *packet, bool s
 	return 0;
 }
 
-static __always_inline int translate(struct __sk_buff *skb, struct packet *packet, const struct nat_key *key,
+SUBPROGRAM int translate(struct __sk_buff *skb, struct packet *packet, const struct nat_key *key,
 				     struct nat *nat)
 {
 	follow_nat(packet, key, nat);
+	const struct node *node = this_node();
+	bool asks = nat->flags & NAT_DIRECT && nat->flags & NAT_REPLY && packet->tcp_flags & TCP_SYN;
+	if (asks && node && clamp_mss(skb, packet, node->overlay_mtu))
+		return drop(REASON_rewrite_failed);
 	if (rewrite_side(skb, packet, SOURCE, &nat->source, nat->source_port) ||
 	    rewrite_side(skb, packet, DESTINATION, &nat->destination, nat->destination_port))
 		return drop(REASON_rewrite_failed);

@@ -5,6 +5,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "fragments.h"
+#include "handover.h"
 #include "masquerade.h"
 #include "nat.h"
 #include "nat_packet.h"
@@ -30,9 +31,41 @@ static __always_inline bool is_elsewhere(const struct backend *backend, const st
 	return !find_pod(&backend->address) && !is_own_address(node, &backend->address);
 }
 
-/* A client outside opens a flow. CONTINUE: the translation is in the table, or there is no such service. Who is outside of
- * the source ranges is not told that there is anything, as by kube-proxy. */
-SUBPROGRAM int open_outside(struct __sk_buff *skb, const struct packet *packet, __u32 address_flags)
+/* Enters the translation to a backend. CONTINUE: it is in the table. */
+SUBPROGRAM int enter_outside(struct __sk_buff *skb, const struct packet *packet, const struct choice *choice)
+{
+	const struct node *node = this_node();
+	struct backend *backend = find_backend(choice->backend);
+	if (!node || !backend)
+		return drop(REASON_outside_no_backend);
+	struct new_nat new = {
+		.forward = nat_key_of(packet),
+		.service = backend->service,
+		.backend = choice->backend,
+		.hides = is_elsewhere(backend, node),
+		.first_port = node->first_port,
+		.ports = node->ports,
+		.flags = choice->flags,
+	};
+	new.reply.source = backend->address;
+	new.reply.source_port = backend->port;
+	new.reply.destination = packet->source;
+	new.reply.destination_port = packet->source_port;
+	new.reply.protocol = packet->protocol;
+	if (packet->protocol == IPPROTO_SCTP && backend->port != packet->destination_port)
+		return drop(REASON_sctp_port);
+	if (new.hides && !own_address(node, packet->ipv6, &new.reply.destination))
+		return drop(REASON_no_node_address);
+	int how = enter_nat(skb, &new);
+	if (how != NAT_ENTERED)
+		return drop(how == NAT_TABLE_FULL ? REASON_nat_table_full : REASON_nat_no_port);
+	count(REASON_outside_service);
+	return CONTINUE;
+}
+
+/* A client outside opens a flow. CONTINUE: there is somebody to serve it, or no such service. Who is outside of the source
+ * ranges is not told that there is anything, as by kube-proxy. */
+SUBPROGRAM int choose_outside(const struct packet *packet, __u32 address_flags, struct choice *choice)
 {
 	struct endpoint frontend = {
 		.address = packet->destination,
@@ -51,27 +84,10 @@ SUBPROGRAM int open_outside(struct __sk_buff *skb, const struct packet *packet, 
 	struct backend *backend = find_backend(number);
 	if (!backend)
 		return REFUSED(REASON_outside_no_backend);
-	if (packet->protocol == IPPROTO_SCTP && backend->port != packet->destination_port)
-		return drop(REASON_sctp_port);
-	struct new_nat new = {
-		.forward = nat_key_of(packet),
-		.service = backend->service,
-		.backend = number,
-		.hides = is_elsewhere(backend, node),
-		.first_port = node->first_port,
-		.ports = node->ports,
-	};
-	new.reply.source = backend->address;
-	new.reply.source_port = backend->port;
-	new.reply.destination = packet->source;
-	new.reply.destination_port = packet->source_port;
-	new.reply.protocol = packet->protocol;
-	if (new.hides && !own_address(node, packet->ipv6, &new.reply.destination))
-		return drop(REASON_no_node_address);
-	int how = enter_nat(skb, &new);
-	if (how != NAT_ENTERED)
-		return drop(how == NAT_TABLE_FULL ? REASON_nat_table_full : REASON_nat_no_port);
-	count(REASON_outside_service);
+	bool direct = service->flags & SERVICE_DIRECT && node->vxlan && !is_own_address(node, &packet->destination);
+	choice->backend = number;
+	choice->flags = direct ? NAT_DIRECT : 0;
+	choice->holder = direct && is_elsewhere(backend, node) ? holder_of(&backend->address) : 0;
 	return CONTINUE;
 }
 
@@ -82,9 +98,28 @@ static __always_inline struct service *outside_address(const struct address *add
 	return bpf_map_lookup_elem(&tb_services, &key);
 }
 
-/* At ingress of the uplink and of tbvxlan: a packet for this node or for an address that it announces. CONTINUE: it is
+/* A packet of a client outside to such an address that no translation is known for. CONTINUE: there is one now, or there is a
+ * holder, or the address has no such service. */
+static __always_inline int open_outside(struct __sk_buff *skb, const struct packet *packet, const struct nat_key *key,
+					__u32 address_flags, __be32 *holder)
+{
+	struct choice choice = {};
+	if (holder && (*holder = follow_handover(packet, key)))
+		return CONTINUE;
+	int verdict = choose_outside(packet, address_flags, &choice);
+	if (verdict != CONTINUE || !choice.backend)
+		return verdict;
+	if (!holder || !choice.holder)
+		return enter_outside(skb, packet, &choice);
+	*holder = choice.holder;
+	remember_handover(packet, key, choice.backend);
+	return CONTINUE;
+}
+
+/* At ingress of the uplink and of tbvxlan: a packet for this node or for an address that it announces. The `holder` is the node
+ * that it has to go to as it is; 0: none. NULL: it has come through a tunnel, and goes through no other. CONTINUE: it is
  * neither to such a service nor an answer to what was translated. */
-static __always_inline int from_outside(struct __sk_buff *skb, struct packet *packet)
+SUBPROGRAM int from_outside(struct __sk_buff *skb, struct packet *packet, __be32 *holder)
 {
 	const struct node *node = this_node();
 	struct service *address = outside_address(&packet->destination);
@@ -97,8 +132,10 @@ static __always_inline int from_outside(struct __sk_buff *skb, struct packet *pa
 		if (verdict != CONTINUE)
 			return verdict;
 	}
-	if (is_icmp_error(packet))
-		return translate_error(skb, packet);
+	if (is_icmp_error(packet)) {
+		int verdict = translate_error(skb, packet);
+		return verdict == CONTINUE && address && holder ? find_holder_of_quoted(skb, packet, holder) : verdict;
+	}
 	bool shared = !address || address->flags & SERVICE_SHARED_ADDRESS;
 	if (!has_nat_ports(skb, packet))
 		return shared ? CONTINUE : REFUSED(REASON_outside_no_such_port);
@@ -107,7 +144,7 @@ static __always_inline int from_outside(struct __sk_buff *skb, struct packet *pa
 	if (!nat) {
 		if (!address)
 			return CONTINUE;
-		int verdict = open_outside(skb, packet, address->flags);
+		int verdict = open_outside(skb, packet, &key, address->flags, holder);
 		if (verdict != CONTINUE)
 			return verdict;
 		nat = find_nat(&key);

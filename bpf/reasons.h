@@ -60,7 +60,13 @@
 	REASON(outside_unanswered, DROP, "A client outside was not told that it is refused: so many have been in this second.") \
 	REASON(outside_no_service, DENY, "A packet came for an announced address that no service has.") \
 	REASON(wrong_origin, DROP, "A packet from the network claimed to come from a pod that cannot send that way.") \
-	REASON(socket_stored, EVENT, "A connected socket found its place in tb_tcp_service taken: its service is in its storage.")
+	REASON(socket_stored, EVENT, "A connected socket found its place in tb_tcp_service taken: its service is in its storage.") \
+	REASON(handed_over, EVENT, "A packet of a client outside went to the node of its backend, as it is.") \
+	REASON(handover_untracked, EVENT, "A flow to a backend elsewhere found no room in tb_handovers: a changed ring may move it.") \
+	REASON(handover_too_big, DENY, "A packet of a client outside does not fit into the tunnel to its backend's node: the client is told the size.") \
+	REASON(handover_no_backend, DROP, "Another node handed over a packet for a service that has no backend here.") \
+	REASON(handover_fragment, DROP, "A fragment was handed over before the first of its packet.") \
+	REASON(mss_clamped, EVENT, "A server was made to ask for segments that fit into a tunnel.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

@@ -11,6 +11,7 @@
 #include "hop.h"
 #include "maps.h"
 #include "packet.h"
+#include "subprogram.h"
 #include "this_node.h"
 #include "verdict.h"
 #include "ways.h"
@@ -58,6 +59,15 @@ static __always_inline int address_tunnel(struct __sk_buff *skb, __be32 endpoint
 	    bpf_skb_set_tunnel_key(skb, &key, TUNNEL_KEY_WITHOUT_LOCAL, BPF_F_ZERO_CSUM_TX))
 		return drop(REASON_rewrite_failed);
 	return CONTINUE;
+}
+
+/* The node that a packet has come from through a tunnel; 0: none of ours. */
+SUBPROGRAM __be32 sender_of(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key = {};
+	if (bpf_skb_get_tunnel_key(skb, &key, TUNNEL_KEY_WITHOUT_LOCAL, 0) || key.tunnel_id != NETWORK)
+		return 0;
+	return bpf_htonl(key.remote_ipv4);
 }
 
 static __always_inline void way_to_tunnel(const struct node *node, const struct tunnel *tunnel, struct way *way)

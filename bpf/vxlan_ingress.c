@@ -15,11 +15,9 @@ SEC("tc/ingress")
 int tb_vxlan_in(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	struct bpf_tunnel_key key = {};
 	/* Without the whole IP header there are no addresses, and so no node that may have sent it. */
 	int parsed = parse(skb, &packet);
-	if (parsed == NOT_IP || bpf_skb_get_tunnel_key(skb, &key, TUNNEL_KEY_WITHOUT_LOCAL, 0) ||
-	    key.tunnel_id != NETWORK || !belongs_to(&packet.source, bpf_htonl(key.remote_ipv4)))
+	if (parsed == NOT_IP || !belongs_to(&packet.source, sender_of(skb)))
 		return drop(REASON_unknown_tunnel);
 	if (parsed == TRUNCATED || !is_for_router(skb, &packet))
 		return PASS;

@@ -73,12 +73,13 @@ export function datapathMetrics(bpfDir: string, { services, flows }: Datapath): 
     },
     {
       name: 'tombolo_nat_flows',
-      help: 'Flows translated at the node, when they were last counted: of pods hidden behind it, of clients outside.',
+      help: 'Flows between the cluster and the outside, when they were last counted: of pods hidden behind the node, of clients outside, and those of them that other nodes translate.',
       type: 'gauge',
-      samples: (['hidden', 'outside'] as const).map((kind) => ({
-        labels: { kind },
-        value: flows.translations[kind],
-      })),
+      samples: [
+        { labels: { kind: 'hidden' }, value: flows.translations.hidden },
+        { labels: { kind: 'outside' }, value: flows.translations.outside },
+        { labels: { kind: 'handed-over' }, value: flows.translations.handedOver },
+      ],
     },
     {
       name: 'tombolo_backend_sets',

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type IP, isIPv4 } from '../address/ip.ts';
 import { contains, hostPrefix, parsePrefix, samePrefix } from '../address/prefix.ts';
+import { isHandedOver } from '../datapath/outsideSets.ts';
 import {
   ensureOverlayDevice,
   OVERLAY_DEVICE,
@@ -15,9 +16,12 @@ import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
 import { type KernelEvent, monitor } from '../netlink/monitor.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import type { Change } from '../store/follow.ts';
 import type { BGPConfiguration } from '../store/kinds/bgpConfiguration.ts';
 import type { IPPool } from '../store/kinds/ipPool.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
+import type { Service } from '../store/kinds/service.ts';
+import { keyOf, keyText } from '../store/store.ts';
 import { serviceRangesOn } from './bgpServices.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
@@ -64,10 +68,11 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   const networks = new Inventory<NodeNetwork>();
   const pools = new Inventory<IPPool>();
   const configurations = new Inventory<BGPConfiguration>();
+  const services = new HandedOverServices();
   const address = node.ips.find(isIPv4);
   const overlayMtu = (node.uplink?.mtu ?? 1500) - OVERLAY_OVERHEAD;
   const { bpfDir, routing, vxlanPort: port } = config;
-  let current: TunnelPlan = { prefixes: [], overlay: false, problems: [] };
+  let current: TunnelPlan = { prefixes: [], overlay: false, handover: false, problems: [] };
   let failure: string | undefined;
   let retry: NodeJS.Timeout | undefined;
   let settled = () => {};
@@ -79,8 +84,10 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
 
   const join = async (plan: TunnelPlan) => {
     if (address === undefined) return;
-    const addresses = await holdOverlayAddresses(ipam);
-    const device = { address, port, mtu: overlayMtu, addresses };
+    // Where no pod is reached through tunnels, the node needs no address to reach them from.
+    const addresses = plan.overlay ? await holdOverlayAddresses(ipam) : [];
+    if (!plan.overlay) await freeOverlayAddresses(ipam);
+    const device = { address, port, mtu: overlayMtu, addresses, takesOver: plan.handover };
     const vxlan = ensureOverlayDevice(bpfDir, netlink, device);
     writeTunnels(bpfDir, plan.prefixes);
     changeThisNode(bpfDir, { vxlan, address, overlay_mtu: overlayMtu });
@@ -103,7 +110,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   const settle = settling(
     SETTLE_MS,
     async () => {
-      if (!networks.listed || !pools.listed || !configurations.listed) return;
+      if (!networks.listed || !pools.listed || !configurations.listed || !services.listed) return;
       const inputs = {
         name: node.name,
         routing,
@@ -112,12 +119,13 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
         pools: pools.all(),
         services: serviceRanges(),
         exceptions: config.masqueradeExceptions,
+        handedOver: services.any,
       };
       const plan = planTunnels(inputs);
       if (!isDeepStrictEqual(plan.problems, current.problems)) {
         for (const problem of plan.problems) log.warning('overlay', { problem });
       }
-      await (plan.overlay ? join(plan) : leave(plan));
+      await (plan.overlay || plan.handover ? join(plan) : leave(plan));
       startMasquerade(config);
       const changed = !isDeepStrictEqual(plan.prefixes, current.prefixes);
       current = plan;
@@ -144,8 +152,12 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     if (configurations.take(change)) settle.soon();
   });
 
+  store.follow('Service', (change) => {
+    if (services.take(change)) settle.soon();
+  });
+
   const watch = monitor(['link', 'route'], (event) => {
-    if (current.overlay && isLoss(event)) settle.soon();
+    if ((current.overlay || current.handover) && isLoss(event)) settle.soon();
   });
 
   return {
@@ -173,6 +185,41 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
       await settle.stop();
     },
   };
+}
+
+/** Which services there are whose packets nodes hand over to each other. */
+class HandedOverServices {
+  readonly #keys = new Set<string>();
+  #listed = false;
+
+  get listed(): boolean {
+    return this.#listed;
+  }
+
+  get any(): boolean {
+    return this.#keys.size > 0;
+  }
+
+  /** @returns Whether an answer of this one is different now. */
+  take(change: Change<Service>): boolean {
+    const before = [this.#listed, this.any];
+    if (change.type === 'replaced') {
+      this.#listed = true;
+      this.#keys.clear();
+      for (const service of change.objects) this.#put(service);
+    } else if (change.type === 'applied') {
+      this.#put(change.object);
+    } else if (change.type === 'deleted') {
+      this.#keys.delete(keyText(keyOf(change.object)));
+    }
+    return before[0] !== this.#listed || before[1] !== this.any;
+  }
+
+  #put(service: Service): void {
+    const key = keyText(keyOf(service));
+    if (isHandedOver(service)) this.#keys.add(key);
+    else this.#keys.delete(key);
+  }
 }
 
 /** Whether somebody may have taken away what is ours: network managers tidy up what they do not know. */

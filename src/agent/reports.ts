@@ -81,7 +81,7 @@ export interface ServiceReport {
   /** Seconds; 0: none. */
   readonly affinity: number;
   /** Whom it is served to: pods and the node itself, or clients in the network outside. */
-  readonly scope: 'inside' | 'outside';
+  readonly scope: 'inside' | 'outside' | 'handedOver';
 }
 
 /** `/v1/tunnels`: the ways to the other nodes and their pods. */

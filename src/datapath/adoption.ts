@@ -142,6 +142,7 @@ function adopted(
     maglev: (service.flags & SERVICE_FLAGS.maglev) !== 0,
     scope: endpoint.scope ?? 'inside',
     ranges,
+    direct: (service.flags & SERVICE_FLAGS.direct) !== 0,
   };
 }
 

@@ -21,13 +21,15 @@ export interface FrontendView {
 export interface BackendSetView {
   /**
    * Unique and stable: `namespace/name:80/TCP/4`, with `/external` behind where policy tells them apart, `/node-port`
-   * for the node's own addresses, and `/outside` for clients in the network.
+   * for the node's own addresses, and `/outside` for clients in the network, `/handed-over` for those by way of other nodes.
    */
   readonly key: string;
   /** Absent: inside. */
   readonly scope?: Scope;
   /** The clients it is open to; absent or none: everybody. */
   readonly ranges?: readonly Prefix[];
+  /** Whether packets for backends elsewhere are handed over to their nodes, which answer themselves. */
+  readonly direct?: boolean;
   readonly protocol: ProtocolName;
   readonly port: number;
   readonly frontends: readonly FrontendView[];

@@ -15,10 +15,12 @@ export interface FilterHook {
   readonly program: string;
   readonly index: number;
   readonly direction: Direction;
+  /** 1 where absent: programs at one hook are asked in this order, while they leave the packet to the next. */
+  readonly priority?: number;
 }
 
-/** Our place among the filters of a hook: first, under our number. */
-const PRIORITY = 1;
+/** Our place among the filters of a hook: the first ones, under our number. */
+const FIRST = 1;
 const HANDLE = 111;
 
 /** Attaches programs by clsact, or puts them in place of those that are there. */
@@ -58,11 +60,11 @@ export function detachFilter(netlink: Netlink, hook: FilterHook): void {
 /** The number of the program in our place; `undefined` if there is none. */
 export function programOfFilter(netlink: Netlink, hook: FilterHook): number | undefined {
   const ours = listFilters(netlink, hook.index, hook.direction).find(
-    ({ priority, handle }) => priority === PRIORITY && handle === HANDLE,
+    ({ priority, handle }) => priority === (hook.priority ?? FIRST) && handle === HANDLE,
   );
   return ours?.programId;
 }
 
-function placeOf({ index, direction }: FilterHook): FilterPlace {
-  return { index, direction, priority: PRIORITY, handle: HANDLE };
+function placeOf({ index, direction, priority = FIRST }: FilterHook): FilterPlace {
+  return { index, direction, priority, handle: HANDLE };
 }

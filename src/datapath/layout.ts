@@ -37,8 +37,11 @@ export const address: Codec<IP> = {
   },
 };
 
-/** By which policy a frontend is served: for pods and the node itself, or for clients in the network outside. */
-export const SCOPES = ['inside', 'outside'] as const;
+/**
+ * By which policy a frontend is served: for pods and the node itself, for clients in the network outside, or for packets of
+ * such clients that another node has handed over.
+ */
+export const SCOPES = ['inside', 'outside', 'handedOver'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** An address and port of one protocol. Port 0 and protocol 0 stand for the address as such. */
@@ -63,7 +66,7 @@ export const endpoint = struct<Endpoint>({
 });
 
 /** `SERVICE_…` of maps.h. */
-export const SERVICE_FLAGS = { affinity: 1, maglev: 2, sharedAddress: 4, ranges: 8 } as const;
+export const SERVICE_FLAGS = { affinity: 1, maglev: 2, sharedAddress: 4, ranges: 8, direct: 16 } as const;
 
 export interface Service {
   /** Names the backend set; 0 in the entry of an address as such. */
@@ -315,17 +318,19 @@ const ipv4OrNone: Codec<IPv4 | undefined> = {
   read: (bytes, offset) => (bytes.readUInt32BE(offset) || undefined) as IPv4 | undefined,
 };
 
-/** The node to tunnel to; none where the network itself knows the way. */
 export interface Tunnel {
+  /** The node to tunnel to; none where the network itself knows the way. */
   readonly endpoint: IPv4 | undefined;
   /** Of {@link TUNNEL_FLAGS}. */
   readonly flags: number;
+  /** The node that takes packets over for what is there. */
+  readonly holder: IPv4 | undefined;
 }
 
 /** `TUNNEL_…` of maps.h. */
 export const TUNNEL_FLAGS = { ofPods: 1, ofServices: 2 } as const;
 
-export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone, flags: u32 });
+export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone, flags: u32, holder: ipv4OrNone });
 
 /** What the programs know of this node. */
 export interface ThisNode {
@@ -387,11 +392,12 @@ export interface Nat {
   readonly seen: number;
   readonly since: number;
   readonly state: (typeof FLOW_STATES)[number];
-  /** Of {@link FLOW_FLAGS}, and {@link NAT_REPLY}. */
+  /** Of {@link FLOW_FLAGS}, and {@link NAT_FLAGS}. */
   readonly flags: number;
 }
 
-export const NAT_REPLY = 128;
+/** `NAT_…` of maps.h. */
+export const NAT_FLAGS = { reply: 128, direct: 64 } as const;
 
 export const nat = struct<Nat>({
   source: address,
@@ -405,6 +411,27 @@ export const nat = struct<Nat>({
   state: choice(u8, FLOW_STATES),
   flags: u8,
   zero: padding(2),
+});
+
+/** A flow of a client outside whose packets go to the node of its backend; times are seconds of CLOCK_MONOTONIC. */
+export interface Handover {
+  /** The backend's. */
+  readonly address: IP;
+  readonly service: number;
+  readonly backend: number;
+  readonly seen: number;
+  readonly since: number;
+  readonly state: (typeof FLOW_STATES)[number];
+}
+
+export const handover = struct<Handover>({
+  address,
+  service: u32,
+  backend: u32,
+  seen: u32,
+  since: u32,
+  state: choice(u8, FLOW_STATES),
+  zero: padding(3),
 });
 
 /** Clients that a service is open to. The length counts the 32 bits of the service; of IPv4 it is 96 more than written. */
@@ -437,6 +464,7 @@ export const MAPS = {
   tb_stack_flows: { key: stackFlow, value: u8 },
   tb_tunnels: { key: tunnelKey, value: tunnel },
   tb_nat: { key: natKey, value: nat },
+  tb_handovers: { key: natKey, value: handover },
   tb_ranges: { key: rangeKey, value: u8 },
   /** At 0. */
   tb_node: { key: u32, value: thisNode },

@@ -9,7 +9,7 @@ import { replaceNeighbour } from '../netlink/neighbour.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { addVxlan } from '../netlink/vxlan.ts';
 import { pinDirectory } from './directory.ts';
-import { attachFilters, type FilterHook } from './filters.ts';
+import { attachFilters, detachFilter, type FilterHook } from './filters.ts';
 import { withPrograms } from './pinnedPrograms.ts';
 
 /** One device for all tunnels: the programs tell it with each packet where to. */
@@ -25,6 +25,8 @@ export interface OverlayDevice {
   readonly mtu: number;
   /** The node's own addresses in the overlay. */
   readonly addresses: readonly IP[];
+  /** Whether other nodes hand packets of clients outside over to this one. */
+  readonly takesOver: boolean;
 }
 
 /** The same on every node, so that nobody asks for it: `mac_of_node` in bpf/tunnel.h. */
@@ -45,7 +47,10 @@ export function ensureOverlayDevice(bpfDir: string, node: Netlink, wanted: Overl
   if (link.mac !== mac || link.mtu !== wanted.mtu || !link.up) {
     setLink(node, link.index, { mac, mtu: wanted.mtu, up: true });
   }
-  withPrograms(pinDirectory(bpfDir), (programs) => attachFilters(node, hooksOf(link.index), programs));
+  const takeover = takeoverHook(link.index);
+  const hooks = [...hooksOf(link.index), ...(wanted.takesOver ? [takeover] : [])];
+  withPrograms(pinDirectory(bpfDir), (programs) => attachFilters(node, hooks, programs));
+  if (!wanted.takesOver) detachFilter(node, takeover);
   // The next hop of every route by this device, so that the neighbour table holds two entries for the whole overlay.
   for (const address of Object.values(LINK_GATEWAY)) {
     replaceNeighbour(node, { index: link.index, address, mac: NOBODYS_MAC });
@@ -100,7 +105,12 @@ function giveAddresses(node: Netlink, index: number, wanted: readonly IP[]): voi
 
 function hooksOf(index: number): FilterHook[] {
   return [
-    { program: 'tb_vxlan_in', index, direction: 'ingress' },
+    { program: 'tb_vxlan_in', index, direction: 'ingress', priority: 2 },
     { program: 'tb_vxlan_out', index, direction: 'egress' },
   ];
+}
+
+/** Before `tb_vxlan_in`, which refuses packets of clients outside. */
+function takeoverHook(index: number): FilterHook {
+  return { program: 'tb_takeover', index, direction: 'ingress', priority: 1 };
 }

@@ -22,6 +22,8 @@ export interface ProgrammedSet {
   readonly scope: Scope;
   /** The clients it is open to; none: everybody. */
   readonly ranges: readonly Prefix[];
+  /** Whether packets for backends elsewhere are handed over to their nodes. */
+  readonly direct: boolean;
 }
 
 export interface ProgrammedBackend {
@@ -40,7 +42,8 @@ export function entryOf(set: ProgrammedSet): Service {
     flags:
       (set.affinitySeconds > 0 ? SERVICE_FLAGS.affinity : 0) |
       (set.maglev ? SERVICE_FLAGS.maglev : 0) |
-      (set.ranges.length > 0 ? SERVICE_FLAGS.ranges : 0),
+      (set.ranges.length > 0 ? SERVICE_FLAGS.ranges : 0) |
+      (set.direct ? SERVICE_FLAGS.direct : 0),
     affinity_seconds: set.affinitySeconds,
   };
 }
@@ -87,7 +90,7 @@ export function nameOf({ address, port }: { readonly address: IP; readonly port:
 
 /** An endpoint as the key of a JavaScript map. */
 export function placeOf({ address, port, protocol, scope }: Endpoint): string {
-  return `${typeof address === 'number' ? '' : ':'}${address} ${port} ${protocol}${scope === 'outside' ? ' outside' : ''}`;
+  return `${typeof address === 'number' ? '' : ':'}${address} ${port} ${protocol}${scope === undefined || scope === 'inside' ? '' : ` ${scope}`}`;
 }
 
 /** A prefix of clients, as the key of `tb_ranges`: the service's 32 bits first, and addresses of 128 bits. */

@@ -26,6 +26,7 @@ export const OBJECTS = {
   uplink_egress: ['tb_uplink_out'],
   vxlan_ingress: ['tb_vxlan_in'],
   vxlan_egress: ['tb_vxlan_out'],
+  takeover: ['tb_takeover'],
   socket: [
     ...['tb_connect4', 'tb_connect6', 'tb_sendmsg4', 'tb_sendmsg6'],
     ...['tb_recvmsg4', 'tb_recvmsg6', 'tb_getpeername4', 'tb_getpeername6', 'tb_sock_release'],
@@ -33,6 +34,7 @@ export const OBJECTS = {
   flow_gc: ['tb_flow_gc'],
   held_gc: ['tb_held_gc'],
   nat_gc: ['tb_nat_gc'],
+  handover_gc: ['tb_handover_gc'],
 } as const;
 
 /** Programs whose section says which hook they are for, and not, as libbpf has it, which type of program. */
@@ -40,6 +42,7 @@ export const TC_PROGRAMS = Object.fromEntries(
   [
     ...['tb_eth0_egress', 'tb_eth0_ingress', 'tb_lo'],
     ...['tb_host_ingress', 'tb_host_egress', 'tb_uplink_in', 'tb_uplink_out', 'tb_vxlan_in', 'tb_vxlan_out'],
+    'tb_takeover',
   ].map((name) => [name, TC]),
 );
 
@@ -47,7 +50,8 @@ export const TC_PROGRAMS = Object.fromEntries(
 const WORTH_MIGRATING = new Set<string>([
   ...(['tb_services', 'tb_slots', 'tb_backends', 'tb_endpoints', 'tb_netns'] satisfies MapName[]),
   ...(['tb_flows', 'tb_affinity', 'tb_sock_peers'] satisfies MapName[]),
-  ...(['tb_pods', 'tb_stack_flows', 'tb_tunnels', 'tb_node', 'tb_nat', 'tb_ranges'] satisfies MapName[]),
+  ...(['tb_pods', 'tb_stack_flows', 'tb_tunnels', 'tb_node'] satisfies MapName[]),
+  ...(['tb_nat', 'tb_handovers', 'tb_ranges'] satisfies MapName[]),
 ]);
 
 export interface DatapathOptions {

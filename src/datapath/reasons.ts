@@ -283,6 +283,37 @@ export const REASONS = [
     kind: 'event',
     sentence: 'A connected socket found its place in tb_tcp_service taken: its service is in its storage.',
   },
+  {
+    name: 'handed_over',
+    kind: 'event',
+    sentence: 'A packet of a client outside went to the node of its backend, as it is.',
+  },
+  {
+    name: 'handover_untracked',
+    kind: 'event',
+    sentence: 'A flow to a backend elsewhere found no room in tb_handovers: a changed ring may move it.',
+  },
+  {
+    name: 'handover_too_big',
+    kind: 'deny',
+    sentence:
+      "A packet of a client outside does not fit into the tunnel to its backend's node: the client is told the size.",
+  },
+  {
+    name: 'handover_no_backend',
+    kind: 'drop',
+    sentence: 'Another node handed over a packet for a service that has no backend here.',
+  },
+  {
+    name: 'handover_fragment',
+    kind: 'drop',
+    sentence: 'A fragment was handed over before the first of its packet.',
+  },
+  {
+    name: 'mss_clamped',
+    kind: 'event',
+    sentence: 'A server was made to ask for segments that fit into a tunnel.',
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

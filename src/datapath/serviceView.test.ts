@@ -169,6 +169,7 @@ describe('endpoints', () => {
       '80/TCP/4': ['10.1.0.2:8080 active'],
       '80/TCP/4/external': ['10.1.0.1:8080 active', '10.1.0.2:8080 draining'],
       '80/TCP/4/external/outside': ['10.1.0.1:8080 active', '10.1.0.2:8080 draining'],
+      '80/TCP/4/external/handed-over': ['10.1.0.2:8080 active'],
     });
   });
 

@@ -187,6 +187,7 @@ export class ServicePlanner {
       maglev: view.balance === 'maglev',
       scope: view.scope ?? 'inside',
       ranges: view.ranges ?? [],
+      direct: view.direct ?? false,
     };
   }
 

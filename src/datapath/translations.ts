@@ -1,33 +1,27 @@
-import { withDescriptor } from '../ebpf/bpf.ts';
-import { MapIterator } from '../ebpf/iterator.ts';
-import { mapInfo } from '../ebpf/map.ts';
-import { openPin } from '../ebpf/pin.ts';
-import { pinDirectory } from './directory.ts';
+import { Collector } from './collector.ts';
 
-/** What one run of `tb_nat_gc` found: translations at the node, not halves. */
+/** What one run found: flows, not halves of them. */
 export interface TranslationCounts {
   /** Pods that are hidden behind the node, or that outsiders talk to directly. */
   readonly hidden: number;
   /** Of clients outside with services. */
   readonly outside: number;
+  /** Likewise, with backends whose nodes have the translation. */
+  readonly handedOver: number;
   /** Removed, their time being over. */
   readonly expired: number;
 }
 
-/** Removes finished translations from `tb_nat`, in the kernel. */
+/** Removes what is over from `tb_nat` and `tb_handovers`, in the kernel. */
 export class TranslationCollector implements Disposable {
-  readonly #iterator: MapIterator;
-  readonly #limit: number;
-  #counts: TranslationCounts = { hidden: 0, outside: 0, expired: 0 };
+  readonly #translations: Collector;
+  readonly #handovers: Collector;
+  #counts: TranslationCounts = { hidden: 0, outside: 0, handedOver: 0, expired: 0 };
 
   /** @throws {SystemError} `ENOENT` if nothing is loaded. */
   constructor(bpfDir: string) {
-    const directory = pinDirectory(bpfDir);
-    const map = openPin(directory.map('tb_nat'));
-    this.#limit = mapInfo(map).maxEntries;
-    this.#iterator = withDescriptor(map, () =>
-      withDescriptor(openPin(directory.program('tb_nat_gc')), (program) => new MapIterator(program, map)),
-    );
+    this.#translations = new Collector(bpfDir, 'tb_nat', 'tb_nat_gc');
+    this.#handovers = new Collector(bpfDir, 'tb_handovers', 'tb_handover_gc');
   }
 
   /** Of the latest run. */
@@ -35,20 +29,26 @@ export class TranslationCollector implements Disposable {
     return this.#counts;
   }
 
-  /** Share of the table in use after the latest run, 0 to 1. */
+  /** Share of the fuller table in use after the latest run, 0 to 1. */
   get fill(): number {
-    return (2 * (this.#counts.hidden + this.#counts.outside)) / this.#limit;
+    const { hidden, outside, handedOver } = this.#counts;
+    return Math.max((2 * (hidden + outside)) / this.#translations.limit, handedOver / this.#handovers.limit);
   }
 
   run(): TranslationCounts {
-    const text = this.#iterator.run().toString('latin1');
-    const found = new Map(text.split('\n').map((line) => line.split(' ') as [string, string]));
-    const count = (name: keyof TranslationCounts) => Number(found.get(name) ?? 0);
-    this.#counts = { hidden: count('hidden'), outside: count('outside'), expired: count('expired') };
+    const translations = this.#translations.run();
+    const handovers = this.#handovers.run();
+    this.#counts = {
+      hidden: translations.get('hidden') ?? 0,
+      outside: translations.get('outside') ?? 0,
+      handedOver: handovers.get('open') ?? 0,
+      expired: (translations.get('expired') ?? 0) + (handovers.get('expired') ?? 0),
+    };
     return this.#counts;
   }
 
   [Symbol.dispose](): void {
-    this.#iterator.close();
+    this.#translations[Symbol.dispose]();
+    this.#handovers[Symbol.dispose]();
   }
 }

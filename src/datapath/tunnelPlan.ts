@@ -11,6 +11,8 @@ export interface ClusterPrefix {
   readonly prefix: Prefix;
   /** The node to tunnel to; absent: the network knows the way. */
   readonly endpoint: IPv4 | undefined;
+  /** The node that takes packets of clients outside over for what is there; of pods with devices of their own, none. */
+  readonly holder: IPv4 | undefined;
   /** The node's own address, one that its pods have, or what nodes announce for services. */
   readonly of: 'node' | 'pods' | 'services';
   /** The node; of a whole pool or of services none. */
@@ -20,8 +22,10 @@ export interface ClusterPrefix {
 export interface TunnelPlan {
   /** Each prefix once. */
   readonly prefixes: readonly ClusterPrefix[];
-  /** Whether any way leads through a tunnel, so that this node needs the device. */
+  /** Whether any way leads through a tunnel. */
   readonly overlay: boolean;
+  /** Whether nodes hand packets of clients outside over to each other, through tunnels whatever the ways are. */
+  readonly handover: boolean;
   readonly problems: readonly string[];
 }
 
@@ -36,6 +40,8 @@ export interface TunnelInputs {
   readonly services?: readonly Prefix[];
   /** Where pods go by their own addresses although it is outside the cluster. */
   readonly exceptions?: readonly Prefix[];
+  /** Whether there is a service whose packets are handed over. */
+  readonly handedOver?: boolean;
 }
 
 /**
@@ -43,7 +49,16 @@ export interface TunnelInputs {
  * the way that questions took: what the network does not know as a destination it may not let pass as a source.
  */
 export function planTunnels(inputs: TunnelInputs): TunnelPlan {
-  const { name, routing, address, networks, pools, services = [], exceptions = [] } = inputs;
+  const {
+    name,
+    routing,
+    address,
+    networks,
+    pools,
+    services = [],
+    exceptions = [],
+    handedOver = false,
+  } = inputs;
   const problems: string[] = [];
   const peers = networks
     .filter(({ metadata }) => metadata.name !== name)
@@ -69,18 +84,27 @@ export function planTunnels(inputs: TunnelInputs): TunnelPlan {
   return {
     prefixes: [...new Map(prefixes.map((entry) => [formatPrefix(entry.prefix), entry])).values()],
     overlay: (routing === 'overlay' || overlay) && address !== undefined,
+    handover: handedOver && address !== undefined && peers.some(({ holder }) => holder !== undefined),
     problems,
   };
 }
 
 function prefixesOf(network: NodeNetwork, endpoint: IPv4 | undefined): ClusterPrefix[] {
   const node = network.metadata.name;
+  const holder = endpointOf(network);
   return [
-    ...nodeIPs(network).map((ip) => ({ prefix: hostPrefix(ip), endpoint, of: 'node' as const, node })),
+    ...nodeIPs(network).map((ip) => ({
+      prefix: hostPrefix(ip),
+      endpoint,
+      holder,
+      of: 'node' as const,
+      node,
+    })),
     ...podPrefixes(network).map(({ prefix, onLink }) => ({
       prefix,
       // On an L2 segment pods have devices of their own, and their packets never come by the node.
       endpoint: onLink ? undefined : endpoint,
+      holder: onLink ? undefined : holder,
       of: 'pods' as const,
       node,
     })),
@@ -89,7 +113,7 @@ function prefixesOf(network: NodeNetwork, endpoint: IPv4 | undefined): ClusterPr
 
 /** Inside the cluster, and no node's. */
 function wholeRange(prefix: Prefix, of: ClusterPrefix['of']): ClusterPrefix {
-  return { prefix, endpoint: undefined, of, node: undefined };
+  return { prefix, endpoint: undefined, holder: undefined, of, node: undefined };
 }
 
 /** What lies in a pool and on no node is inside the cluster all the same. */

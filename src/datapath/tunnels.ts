@@ -18,10 +18,10 @@ export function writeTunnels(bpfDir: string, prefixes: readonly ClusterPrefix[])
   const map = openMap(pinDirectory(bpfDir).map('tb_tunnels'), MAPS.tb_tunnels.key, MAPS.tb_tunnels.value);
   try {
     const known = new Map([...map.entries()].map(([key, value]) => [nameOf(key), { key, value }]));
-    for (const { prefix, endpoint, of } of prefixes) {
+    for (const { prefix, endpoint, of, holder } of prefixes) {
       const key = keyOf(prefix);
       const name = nameOf(key);
-      const value: Tunnel = { endpoint, flags: FLAGS[of] };
+      const value: Tunnel = { endpoint, flags: FLAGS[of], holder };
       const before = known.get(name);
       known.delete(name);
       if (!isDeepStrictEqual(before?.value, value)) map.set(key, value);

@@ -26,6 +26,7 @@ const PROGRAMS: readonly ProgramName[] = [
   'tb_uplink_out',
   'tb_vxlan_in',
   'tb_vxlan_out',
+  'tb_takeover',
   'tb_connect4',
   'tb_connect6',
   'tb_sendmsg4',
@@ -38,6 +39,7 @@ const PROGRAMS: readonly ProgramName[] = [
   'tb_flow_gc',
   'tb_held_gc',
   'tb_nat_gc',
+  'tb_handover_gc',
 ];
 
 const namespaces = new TestNamespaces('bpfbudget');

@@ -130,11 +130,11 @@ beforeEach(async () => {
     const bits = family === 4 ? 120 : 32;
     tb_tunnels.set(
       { length: bits, address: parseIP(tunnelled) },
-      { endpoint: parseIP('192.0.2.9') as IPv4, flags: TUNNEL_FLAGS.ofPods },
+      { endpoint: parseIP('192.0.2.9') as IPv4, flags: TUNNEL_FLAGS.ofPods, holder: undefined },
     );
     tb_tunnels.set(
       { length: bits, address: parseIP(native) },
-      { endpoint: undefined, flags: TUNNEL_FLAGS.ofPods },
+      { endpoint: undefined, flags: TUNNEL_FLAGS.ofPods, holder: undefined },
     );
   }
 });

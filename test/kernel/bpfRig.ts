@@ -24,7 +24,16 @@ import { type LoadedObject, loadObject } from '../../src/ebpf/object.ts';
 
 const DIRECTORY = join(import.meta.dirname, '../../dist/bpf');
 export const OBJECTS = [
-  ...(['eth0_egress', 'eth0_ingress', 'lo', 'socket', 'flow_gc', 'held_gc', 'nat_gc'] as const),
+  ...([
+    'eth0_egress',
+    'eth0_ingress',
+    'lo',
+    'socket',
+    'flow_gc',
+    'held_gc',
+    'nat_gc',
+    'handover_gc',
+  ] as const),
   ...([
     'host_ingress',
     'host_egress',
@@ -32,6 +41,7 @@ export const OBJECTS = [
     'uplink_egress',
     'vxlan_ingress',
     'vxlan_egress',
+    'takeover',
   ] as const),
 ] as const;
 
@@ -42,11 +52,13 @@ export type ProgramName =
   | `tb_host_${'in' | 'e'}gress`
   | `tb_uplink_${'in' | 'out'}`
   | `tb_vxlan_${'in' | 'out'}`
+  | 'tb_takeover'
   | `tb_${'connect' | 'sendmsg' | 'recvmsg' | 'getpeername'}${4 | 6}`
   | 'tb_sock_release'
   | 'tb_flow_gc'
   | 'tb_held_gc'
-  | 'tb_nat_gc';
+  | 'tb_nat_gc'
+  | 'tb_handover_gc';
 
 const WRITTEN_BY_PACKETS = [
   ...([
@@ -57,6 +69,7 @@ const WRITTEN_BY_PACKETS = [
     'tb_held',
     'tb_sock_peers',
     'tb_nat',
+    'tb_handovers',
   ] as const),
   'tb_stack_flows',
 ] as const;

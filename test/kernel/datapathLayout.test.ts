@@ -8,7 +8,7 @@ import {
   FLOW_FLAGS,
   FLOW_STATES,
   MAPS,
-  NAT_REPLY,
+  NAT_FLAGS,
   NETNS_FLAGS,
   NODE_FLAGS,
   PEER_SIDES,
@@ -94,7 +94,7 @@ test('states, flags and sizes have the numbers that maps.h gives them', () => {
     ...flagged('NODE', NODE_FLAGS),
     ...flagged('TUNNEL', TUNNEL_FLAGS),
     ...SCOPES.map((name, number) => [upper(name), number] as const),
-    ['NAT_REPLY', NAT_REPLY],
+    ...flagged('NAT', NAT_FLAGS),
     ['MAGLEV_RING', MAGLEV_RING],
   ]);
   const defined = new Map(
