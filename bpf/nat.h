@@ -17,8 +17,12 @@
 #include "packet.h"
 #include "subprogram.h"
 
-/* Ports tried before a flow is given up. They are drawn at random: with three in four taken, one flow in a hundred fails. */
+/* Ports drawn at random to find one that no flow has: with three in four taken, 99 times in a hundred one does. */
 #define NAT_PORT_TRIES 16
+
+/* Ports that are looked at more closely: they may be of a finished flow, of a socket of the node, or taken by another CPU
+ * meanwhile. The verifier goes through all of that for each of them. */
+#define NAT_TAKE_TRIES 6
 
 /* Seconds after which a finished flow's port may be given away, where the server does not hold on to it: so many that the
  * last segments have arrived, and so few that a range of 20,000 ports carries as many connections a second to one peer. */
@@ -183,6 +187,18 @@ SUBPROGRAM int take_nat_tuple(struct __sk_buff *skb, const struct new_nat *new, 
 	return bpf_map_update_elem(&tb_nat, &new->reply, half, BPF_NOEXIST) ? NAT_TAKEN : NAT_ENTERED;
 }
 
+/* Draws a port that no flow has; if most have one, any: its flow may be finished. */
+SUBPROGRAM int draw_port(struct new_nat *new)
+{
+	for (int try = 0; try < NAT_PORT_TRIES; try++) {
+		__u32 port = new->first_port + bpf_get_prandom_u32() % new->ports;
+		new->reply.destination_port = bpf_htons(port);
+		if (!find_nat(&new->reply))
+			break;
+	}
+	return 0;
+}
+
 /* The same with the client's own port, or with others. SCTP has to keep its port: its checksum cannot be mended. */
 static __always_inline int take_nat_reply(struct __sk_buff *skb, struct new_nat *new, const struct nat *half)
 {
@@ -192,9 +208,8 @@ static __always_inline int take_nat_reply(struct __sk_buff *skb, struct new_nat 
 		return taken;
 	if (sctp || !new->ports)
 		return NAT_NO_PORT;
-	for (int try = 0; try < NAT_PORT_TRIES; try++) {
-		__u32 port = new->first_port + bpf_get_prandom_u32() % new->ports;
-		new->reply.destination_port = bpf_htons(port);
+	for (int try = 0; try < NAT_TAKE_TRIES; try++) {
+		draw_port(new);
 		taken = take_nat_tuple(skb, new, half);
 		if (taken != NAT_TAKEN)
 			return taken;
