@@ -8,13 +8,17 @@ import type { SpeakerStatus } from '../src/bgp/speaker/status.ts';
 import { Frr } from '../test/interop/frr.ts';
 import { eventually } from '../test/interop/waiting.ts';
 import { Capture } from '../test/racks/capture.ts';
+import { type Connection, Connections } from '../test/racks/connections.ts';
 import { nextHopsOf, portOf } from '../test/racks/fabric.ts';
-import { CLUSTER_IP, leafAddress, OUTSIDE, RACKS, SPINE_ASN } from '../test/racks/plan.ts';
+import { CLUSTER_IP, leafAddress, OUTSIDE, RACKS, SERVICE_PORT, SPINE_ASN } from '../test/racks/plan.ts';
 import { echo, Stream } from '../test/racks/stream.ts';
+import { ask, serve, tally } from '../test/racks/web.ts';
 import { NODES, type NodeName, type Pod, World } from '../test/racks/world.ts';
 
 const VIP = '10.222.0.7';
 const make = existsSync('/usr/lib/frr/bgpd') ? 'frr' : 'tombolo';
+/** Questions from outside, each from a port of its own. */
+const MANY = 60;
 /** Segments of eight addresses, so that one is soon full; one node that the network does not carry. */
 const WISHES = {
   make,
@@ -46,11 +50,10 @@ async function lossless(from: Pod, to: Pod, meanwhile: () => Promise<void>): Pro
   return sent > 0;
 }
 
-/** A pod that says its name by HTTP and sends datagrams back. */
+/** A pod that says who it is, and sends datagrams back. */
 async function start(world: World, on: NodeName, name: string): Promise<Pod> {
   const pod = await world.pod(on, name);
-  const serve = `require('node:http').createServer((_, answer) => answer.end('${on}')).listen(8080)`;
-  pod.namespace.start(process.execPath, ['-e', serve], { env: {}, stdio: 'ignore' });
+  await serve(pod.namespace, on);
   await echo(pod.namespace);
   return pod;
 }
@@ -112,9 +115,8 @@ async function show(world: World): Promise<Record<NodeName, Pod>> {
   world.service('web', VIP, [pods.a2, pods.b1], { externalTrafficPolicy: 'Local' });
   await shows('a pod is answered by both', () =>
     eventually('both', () => {
-      const url = `http://${CLUSTER_IP}/`;
-      const ask = () => pods.a1.namespace.attempt('curl', '-s', '-m', '1', url).stdout;
-      return new Set(Array.from({ length: 16 }, ask)).size === 2;
+      const answers = ask(pods.a1.namespace, 'tcp', CLUSTER_IP, SERVICE_PORT, 16);
+      return Object.keys(tally(answers)).length === 2;
     }),
   );
   await shows(`the spine shares flows for ${VIP} between both racks`, () =>
@@ -124,6 +126,21 @@ async function show(world: World): Promise<Record<NodeName, Pod>> {
     world.service('web', VIP, [pods.a1, pods.a2, pods.b1], { externalTrafficPolicy: 'Local' });
     return eventually('two next hops', () => nextHopsOf(leaves[0].router.namespace, VIP).length === 2);
   });
+
+  for (const protocol of ['tcp', 'udp'] as const) {
+    let said = '';
+    await shows(
+      `the outside asks ${VIP} ${MANY} times by ${protocol}: all are answered, and see the client`,
+      () => {
+        const answers = ask(outside, protocol, VIP, SERVICE_PORT, MANY);
+        said = JSON.stringify(tally(answers));
+        return (
+          Object.keys(tally(answers)).length === 3 && answers.every(({ peer }) => peer === OUTSIDE.client)
+        );
+      },
+    );
+    console.log(`        ${said}`);
+  }
 
   note('Under load');
   await shows('a1 fills up and gets another segment: nothing is lost', () =>
@@ -155,16 +172,35 @@ async function show(world: World): Promise<Record<NodeName, Pod>> {
       }),
     );
   }
+  const running = new Connections(outside, VIP, SERVICE_PORT, MANY);
+  await shows('the outside has connections to all nodes with a backend', () =>
+    eventually('all', async () => {
+      const all = await running.look();
+      return all.every(({ answers }) => answers > 0) && new Set(all.map(({ by }) => by)).size === 3;
+    }),
+  );
+  let ended: readonly Connection[] = [];
   await shows('a2 is gone, cable and all, and comes back: the others lose nothing', () =>
     lossless(pods.a1, pods.b1, async () => {
       router.namespace.run('ip', 'link', 'set', portOf(2), 'down');
       await a2.rig.end('SIGKILL');
-      await sleep(1500);
+      const without = () => nextHopsOf(router.namespace, VIP).join() === a1.address;
+      await eventually(`leaf-a leads to ${VIP} without a2`, without);
+      const left = tally(ask(outside, 'tcp', VIP, SERVICE_PORT, MANY));
+      if ('a2' in left || Object.keys(left).length !== 2) throw new Error(JSON.stringify(left));
+      ended = await running.stop();
       router.namespace.run('ip', 'link', 'set', portOf(2), 'up');
       await a2.rig.start();
       await world.established('a2');
       await eventually('its pod answers', () => pods.b1.namespace.pings(pods.a2.address));
+      const back = () => nextHopsOf(router.namespace, VIP).length === 2;
+      await eventually('it has its share again', back);
     }),
+  );
+  const others = ended.filter(({ by }) => by !== 'a2');
+  await shows(
+    `of ${others.length} connections from outside to the others none has ended`,
+    () => others.length > 0 && others.every(({ end }) => end === ''),
   );
   return pods;
 }

@@ -56,12 +56,18 @@ racks_down() {
     for _ in $(seq 100); do [[ -d /proc/$pid ]] || break; sleep 0.1; done
     kill -KILL "$pid" 2>/dev/null || true
   fi
-  # What it could not remove, because it was killed itself.
+  # What it could not remove, because it was killed itself: it was the leader of a session of its own.
+  local left
+  for left in $([[ -z $pid ]] || ps -o pid= -s "$pid"); do
+    if grep -qsE 'tbracks|tbagent|demo-racks' "/proc/$left/cmdline"; then kill -KILL "$left" || true; fi
+  done
   for ns in $(ip netns list | awk '/^tbracks[0-9]+-/ { print $1 }'); do
     ip netns pids "$ns" | xargs -r kill -KILL
     ip netns delete "$ns"
   done
-  rm -rf $racks /run/tbracks-*
+  for left in $(grep -ls 'directory:/run/tbracks-' /run/tbagent-*/agent.yaml); do rm -rf "${left%/*}"; done
+  [[ -z $pid ]] || rm -rf /sys/fs/bpf/tbagent-"$pid"-*
+  rm -rf $racks /run/tbracks-* /tmp/tombolo-tbracks-*
 }
 
 racks_up() {
