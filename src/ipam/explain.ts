@@ -91,7 +91,7 @@ function outlookOf({ family, pools }: Source, free: bigint, shortage: string | u
   if (pools.length === 0) return `no IPv${family} address: no pool of this family is open to it on this node`;
   if (shortage === undefined)
     return 'no address is free here: an ADD asks the operator for a segment and waits';
-  return `no address is free here, and the operator has no segment: ${shortage}. Enlarge the pool or add another one, or remove pods`;
+  return `no address is free here, and the operator has no segment: ${shortage}. An ADD asks other nodes to lend one, unless strictAffinity forbids it; enlarge the pool or add another one, or remove pods`;
 }
 
 function verdictOn(pool: PoolRule, subject: Subject, sources: readonly Source[]) {

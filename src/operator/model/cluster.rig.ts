@@ -76,6 +76,8 @@ export class Cluster {
   readonly operators: readonly [OperatorProcess, OperatorProcess];
   /** Where pods that have names are to run. */
   readonly #scheduled = new Map<string, { readonly node: string; readonly pod: NamedPod }>();
+  /** How many ADDs were answered, by how they came by their addresses. */
+  readonly answered = new Map<string, number>();
   #attended = 0;
   #containers = 0;
 
@@ -87,7 +89,9 @@ export class Cluster {
 
   #newMachine(name: string): Machine {
     const { store, clock } = this;
-    return new Machine(name, { store, clock, containerID: () => `${name}${++this.#containers}` });
+    const containerID = () => `${name}${++this.#containers}`;
+    const answered = (how: string) => void this.answered.set(how, (this.answered.get(how) ?? 0) + 1);
+    return new Machine(name, { store, clock, containerID, answered });
   }
 
   async start(): Promise<void> {

@@ -52,6 +52,8 @@ export interface Surroundings {
   readonly clock: VirtualClock;
   /** A name no container has had before. */
   readonly containerID: () => string;
+  /** Told how each ADD that is answered came by its addresses. */
+  readonly answered: (how: 'own' | 'own by claim' | 'borrowed by claim' | 'lent') => void;
 }
 
 /** A machine with a disk, an agent that comes and goes, and a runtime that starts and ends containers. */
@@ -299,6 +301,11 @@ export class Machine {
       ({ addresses }) => {
         if (process !== this.#living || boot !== this.#boot) return;
         this.#asked.delete(id);
+        const named = this.#podOf.has(id);
+        const own = addresses.every((address) => process.ipam.owns(address));
+        this.#surroundings.answered(
+          named ? (own ? 'own by claim' : 'borrowed by claim') : own ? 'own' : 'lent',
+        );
         this.pods.set(id, addresses);
         this.#records.set(id, { addresses, boot });
         process.dry = 0;

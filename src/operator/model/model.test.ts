@@ -292,12 +292,22 @@ before(() => {
 });
 
 test('agents and operators that crash, stall and lose answers never give an address two live owners', async () => {
+  const answered = new Map<string, number>();
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 120, size: 'max' }), (steps) =>
-      run(steps, async () => {}),
+      run(steps, async (cluster) => {
+        for (const [how, count] of cluster.answered) answered.set(how, (answered.get(how) ?? 0) + count);
+      }),
     ),
     { numRuns: RUNS, includeErrorInReport: true },
   );
+  for (const how of ['own', 'own by claim', 'borrowed by claim', 'lent']) {
+    assert.ok(
+      (answered.get(how) ?? 0) > RUNS / 20,
+      `${answered.get(how)} of ${RUNS} runs had addresses ${how}`,
+    );
+  }
+  if (process.env.TOMBOLO_MODEL_RUNS) process.stdout.write(`# ${JSON.stringify([...answered])}\n`);
 });
 
 test('once the faults are over every node has addresses again, and gives back what it does not need', async () => {
