@@ -7,7 +7,7 @@ import { confirmFree, findDevice } from './device.ts';
 import { attachNic } from './nic.ts';
 import { describeDevice } from './originalDevice.ts';
 import { openPod, type Pod } from './pod.ts';
-import type { PodPrograms } from './podPrograms.ts';
+import type { HostInterface, PodPrograms } from './podPrograms.ts';
 import { newRecord, type RecordStore } from './record.ts';
 import { type StepObserver, Steps } from './steps.ts';
 import { attachVeth } from './veth.ts';
@@ -30,10 +30,10 @@ export interface Workplace {
   equip(ends: Ends): void;
 }
 
-/** The indices of an interface: in the pod, and of its other end on the node, if it has one. */
+/** An interface in the pod, by its index, and its other end on the node, if it has one. */
 export interface Ends {
   readonly index: number;
-  readonly hostIndex?: number | undefined;
+  readonly host?: HostInterface;
 }
 
 /** What they make. */
@@ -66,7 +66,7 @@ export function attach(spec: AttachmentSpec, hooks: AttachHooks): Attached {
   }
 }
 
-function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attached {
+function takeSteps(place: Workplace, { records }: AttachHooks): Attached {
   const { spec, node, pod, steps } = place;
   confirmVacant(place, records);
   const device = spec.kind.kind === 'nic' ? findDevice(node, spec.kind.device) : undefined;
@@ -81,11 +81,6 @@ function takeSteps(place: Workplace, { programs, records }: AttachHooks): Attach
     () => records.remove(spec.id),
   );
   const made = device && original ? attachNic(place, device, original) : attachVirtual(place);
-  if (made.host) {
-    const end = { spec, host: made.host, pod: made.pod, netlink: node };
-    steps.onFailure('remove the program of the host end', () => programs.detachHost(end));
-    steps.take('attach the program of the host end', () => programs.attachHost(end));
-  }
   steps.take('complete the record', () => records.write({ ...record, state: 'attached', attached: made }));
   return { ...made, netnsCookie: pod.cookie };
 }
@@ -96,17 +91,16 @@ function attachVirtual(place: Workplace): Made {
 }
 
 function equipment(spec: AttachmentSpec, pod: Pod, steps: Steps, { programs }: AttachHooks) {
-  return ({ index, hostIndex }: Ends) => {
+  return ({ index, host }: Ends) => {
     const { id, ifName, netns } = spec;
     const addresses = spec.addresses.map(({ address }) => address.address);
     const { netlink, cookie: netnsCookie } = pod;
     const kind = spec.kind.kind;
+    const hostIndex = host?.host.index;
+    const end = { id, kind, ifName, index, netns, netlink, netnsCookie, addresses, hostIndex };
     steps.onFailure('remove the programs', () => programs.detach(id));
-    steps.take('attach the programs', () =>
-      pod.inside(() =>
-        programs.attach({ id, kind, ifName, index, netns, netlink, netnsCookie, addresses, hostIndex }),
-      ),
-    );
+    if (host) steps.onFailure('remove the programs of the host end', () => programs.detachHost(host));
+    steps.take('attach the programs', () => pod.inside(() => programs.attach(end, host)));
   };
 }
 

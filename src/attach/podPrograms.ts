@@ -33,11 +33,9 @@ export interface HostInterface {
  * {@link PodInterface} is called with the thread inside the pod's namespace.
  */
 export interface PodPrograms {
-  /** Puts the programs on; over those that are there already, in their place. */
-  attach(pod: PodInterface): void;
-  /** Puts the program on the host end. Called outside the pod. */
-  attachHost(end: HostInterface): void;
-  /** Undoes that for an attachment that was not completed. */
+  /** Puts the programs on both ends; over those that are there already, in their place. */
+  attach(pod: PodInterface, host?: HostInterface): void;
+  /** Undoes that at the host end of an attachment that was not completed. Called outside the pod. */
   detachHost(end: HostInterface): void;
   /** Removes what outlives the interface (pins, map entries). Called outside; once more does nothing. */
   detach(id: string): void;
@@ -50,7 +48,6 @@ export interface PodPrograms {
 /** For attachments without a datapath: delegated set-ups and tests of the interfaces alone. */
 export const noPrograms: PodPrograms = {
   attach() {},
-  attachHost() {},
   detachHost() {},
   detach() {},
   check() {},

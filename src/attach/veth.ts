@@ -24,8 +24,12 @@ export function attachVeth(place: Workplace): Made {
     () => addVeth(node, { ...host, mtu, peer }),
     () => deleteLink(node, host.name),
   );
-  const index = made.parent ?? 0;
-  configureInterface(place, { index, hostIndex: made.index }, planVethPod(spec, host.mac));
+  const ends = {
+    host: { ...host, index: made.index },
+    pod: { name: spec.ifName, mac: podMac, mtu, index: made.parent ?? 0 },
+  };
+  const { index } = ends.pod;
+  configureInterface(place, { index, host: { spec, netlink: node, ...ends } }, planVethPod(spec, host.mac));
   steps.take('let the node forward', () => prepareHost(host.name, spec));
   steps.take('route to the pod', () => {
     const plan = planVethHost(spec, podMac);
@@ -35,10 +39,7 @@ export function attachVeth(place: Workplace): Made {
       for (const neighbour of plan.neighbours) replaceNeighbour(batch, { index: made.index, ...neighbour });
     });
   });
-  return {
-    host: { ...host, index: made.index },
-    pod: { name: spec.ifName, mac: podMac, mtu, index },
-  };
+  return ends;
 }
 
 function prepareHost(link: string, { addresses }: Workplace['spec']): void {

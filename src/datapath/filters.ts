@@ -6,8 +6,8 @@ import {
   listFilters,
   replaceFilter,
 } from '../netlink/filter.ts';
-import { addClsact } from '../netlink/qdisc.ts';
-import type { Netlink, Sink } from '../netlink/socket.ts';
+import { ensureClsact } from '../netlink/qdisc.ts';
+import type { Netlink } from '../netlink/socket.ts';
 import type { PinnedPrograms } from './pinnedPrograms.ts';
 
 /** A place on a device where a program of that name belongs. */
@@ -23,28 +23,29 @@ export interface FilterHook {
 const FIRST = 1;
 const HANDLE = 111;
 
+/**
+ * Makes the places for programs. Between that and the first program in them the kernel waits for an RCU grace period
+ * (mini_qdisc_pair_swap in net/sched/sch_generic.c): places made before the same wait share it.
+ */
+export function prepareFilters(netlink: Netlink, hooks: readonly FilterHook[]): void {
+  netlink.batch((batch) => {
+    for (const index of new Set(hooks.map((hook) => hook.index))) ensureClsact(batch, index);
+  });
+}
+
 /** Attaches programs by clsact, or puts them in place of those that are there. */
 export function attachFilters(
   netlink: Netlink,
   hooks: readonly FilterHook[],
   programs: PinnedPrograms,
 ): void {
-  const attach = (batch: Sink) => {
+  netlink.batch((batch) => {
+    for (const index of new Set(hooks.map((hook) => hook.index))) ensureClsact(batch, index);
     for (const hook of hooks) {
       const { program: name } = hook;
       replaceFilter(batch, { ...placeOf(hook), programFd: programs.get(name), name });
     }
-  };
-  try {
-    netlink.batch((batch) => {
-      for (const index of new Set(hooks.map((hook) => hook.index))) addClsact(batch, index);
-      attach(batch);
-    });
-  } catch (error) {
-    if (!hasCode(error, 'EEXIST')) throw error;
-    // There was a clsact already, and the filters are in place; what else was refused is refused once more.
-    netlink.batch(attach);
-  }
+  });
 }
 
 /** Once more does nothing. */

@@ -8,7 +8,7 @@ import { messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { type Netlink, openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
-import { attachFilters, detachFilter, type FilterHook, programOfFilter } from './filters.ts';
+import { attachFilters, detachFilter, type FilterHook, prepareFilters, programOfFilter } from './filters.ts';
 import { MAPS, POD_FLAGS, type Pod } from './layout.ts';
 import { withPrograms } from './pinnedPrograms.ts';
 import { pinnedProgramId } from './podLinks.ts';
@@ -73,6 +73,11 @@ export function hostEndOf(
 export function describeForwarding(reason: StackReason | undefined): string {
   if (reason === undefined) return 'fast';
   return reason.kind === 'configured' ? 'stack (configured)' : `stack (${reason.plugin})`;
+}
+
+/** Makes room for the programs of a host end before its pod has any: see {@link prepareFilters}. */
+export function prepareHostEnd(node: Netlink, { index, byStack }: HostEndOfPod): void {
+  if (byStack?.kind !== 'queue') prepareFilters(node, hooksOf(index));
 }
 
 /** @param node A socket in the node's namespace. Over what is there already: in its place. */

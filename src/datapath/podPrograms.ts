@@ -16,6 +16,7 @@ import {
   type ForwardingMode,
   forgetHostEnd,
   hostEndOf,
+  prepareHostEnd,
   type ReplaceFailure,
   replaceHostEnds,
 } from './hostEnds.ts';
@@ -67,12 +68,11 @@ export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPro
   }
 
   return {
-    attach(pod) {
+    attach(pod, host) {
+      const end = host && hostEndOf(host, forwarding);
+      if (end) prepareHostEnd(host.netlink, end);
       withPrograms(directory, (programs) => put(pod, programs));
-    },
-
-    attachHost(end) {
-      attachHostEnd(bpfDir, end.netlink, hostEndOf(end, forwarding));
+      if (end) attachHostEnd(bpfDir, host.netlink, end);
     },
 
     detachHost(end) {

@@ -35,6 +35,8 @@ export const IFLA = {
   IFLA_IFALIAS: 20,
   IFLA_NET_NS_FD: 28,
   IFLA_EXT_MASK: 29,
+  IFLA_NUM_TX_QUEUES: 31,
+  IFLA_NUM_RX_QUEUES: 32,
   IFLA_LINK_NETNSID: 37,
   IFLA_NEW_IFINDEX: 49,
   IFLA_PROP_LIST: 52,
@@ -98,6 +100,8 @@ export interface LinkChanges {
 /** Members that every kind of new link can be given; an alias the kernel sets only afterwards. */
 export interface NewLink extends Pick<LinkChanges, 'up' | 'mtu' | 'mac' | 'namespace'> {
   readonly name: string;
+  /** How many each way. @default what the kind and the CPUs make it */
+  readonly queues?: number;
 }
 
 /** @throws {SystemError} `ENODEV` if there is none. */
@@ -172,8 +176,8 @@ export function addLink(
   sink.apply(linkRequest(RTM_NEWLINK, flags, `add ${kind} link ${link.name}`, 0, attributes, link.up));
 }
 
-export function linkAttributes(changes: LinkChanges): Attribute[] {
-  const { name, mtu, mac: address, alias, master, namespace } = changes;
+export function linkAttributes(changes: LinkChanges & Pick<NewLink, 'queues'>): Attribute[] {
+  const { name, mtu, mac: address, alias, master, namespace, queues } = changes;
   return [
     name !== undefined ? text(IFLA.IFLA_IFNAME, name) : undefined,
     mtu !== undefined ? u32(IFLA.IFLA_MTU, mtu) : undefined,
@@ -182,6 +186,8 @@ export function linkAttributes(changes: LinkChanges): Attribute[] {
     alias !== undefined ? attribute(IFLA.IFLA_IFALIAS, Buffer.from(alias)) : undefined,
     master !== undefined ? u32(IFLA.IFLA_MASTER, master) : undefined,
     namespace !== undefined ? u32(IFLA.IFLA_NET_NS_FD, namespace) : undefined,
+    queues !== undefined ? u32(IFLA.IFLA_NUM_TX_QUEUES, queues) : undefined,
+    queues !== undefined ? u32(IFLA.IFLA_NUM_RX_QUEUES, queues) : undefined,
   ];
 }
 

@@ -1,5 +1,5 @@
 import { Attributes, text } from './attribute.ts';
-import { type Message, NLM_F_CREATE, NLM_F_EXCL, type Request } from './message.ts';
+import { type Message, NLM_F_CREATE, type Request } from './message.ts';
 import type { Netlink, Sink } from './socket.ts';
 
 /** Queueing disciplines, of which Tombolo needs `clsact`, the place for filters: man 8 tc, `struct tcmsg`. */
@@ -19,9 +19,9 @@ export interface Qdisc {
   readonly handle: number;
 }
 
-/** @throws {SystemError} `EEXIST` if the link has one (or an `ingress` qdisc, which excludes it). */
-export function addClsact(sink: Sink, index: number): void {
-  sink.apply(clsactRequest(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, 'add', index));
+/** Makes sure that the link has one. @throws {SystemError} `EINVAL` if it has an `ingress` qdisc, which excludes it. */
+export function ensureClsact(sink: Sink, index: number): void {
+  sink.apply(clsactRequest(RTM_NEWQDISC, NLM_F_CREATE, 'ensure', index));
 }
 
 /** Removes it with all its filters. @throws {SystemError} `ENOENT` or `EINVAL` if the link has none. */

@@ -11,7 +11,7 @@ import { hasCode } from '../../src/ffi/systemError.ts';
 import { addFilter, type Direction } from '../../src/netlink/filter.ts';
 import { getLink } from '../../src/netlink/link.ts';
 import { namespaceCookie } from '../../src/netlink/namespace.ts';
-import { addClsact } from '../../src/netlink/qdisc.ts';
+import { ensureClsact } from '../../src/netlink/qdisc.ts';
 import { openNetlink } from '../../src/netlink/socket.ts';
 import type { Datapath, ProgramName } from './bpfRig.ts';
 import { allowLookUps } from './bpfTestPod.ts';
@@ -166,7 +166,7 @@ export class PodNetwork {
             this.#links.push(createLink(fd, index, `tcx_${direction}`));
             continue;
           }
-          if (direction === 'egress') addClsact(netlink, index);
+          if (direction === 'egress') ensureClsact(netlink, index);
           addFilter(netlink, { index, direction, priority: 1, handle: 1, programFd: fd, name: program });
         }
       } finally {

@@ -14,7 +14,7 @@ import { addFilter, deleteFilter, listFilters, replaceFilter } from '../../src/n
 import { deleteLink, deleteLinkRequest, findLink, getLink, setLink } from '../../src/netlink/link.ts';
 import { type KernelEvent, monitor } from '../../src/netlink/monitor.ts';
 import { deleteNextHop, listNextHops, replaceNextHop } from '../../src/netlink/nextHopObject.ts';
-import { addClsact, deleteClsact, listQdiscs } from '../../src/netlink/qdisc.ts';
+import { deleteClsact, ensureClsact, listQdiscs } from '../../src/netlink/qdisc.ts';
 import { addRoute, listRoutes } from '../../src/netlink/route.ts';
 import { addRule, deleteRule, listRules } from '../../src/netlink/rule.ts';
 import { type Netlink, openNetlink } from '../../src/netlink/socket.ts';
@@ -167,8 +167,8 @@ test('a VXLAN device holds many remotes for unknown frames and one for each know
 test('filters judge packets, change in place under traffic and are listed with their programs', () => {
   const { at, nl, index } = node('filter');
   const [pass, drop] = [verdictProgram(0), verdictProgram(2)];
-  addClsact(nl, index);
-  assert.throws(() => addClsact(nl, index), { code: 'EEXIST' });
+  ensureClsact(nl, index);
+  ensureClsact(nl, index);
   assert.deepEqual(
     listQdiscs(nl, index)
       .map(({ kind }) => kind)
