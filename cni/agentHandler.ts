@@ -4,7 +4,7 @@ import type { Answer } from './agentSocket.ts';
 import type { Variables } from './protocol/environment.ts';
 
 /** Bytes. The list of attachments of a full node has tens of thousands. */
-const INPUT_MAX = 16 << 20;
+export const INPUT_MAX = 16 << 20;
 
 /**
  * The agent's end of its socket for `POST /cni/<verb>`: reads the call, and writes the answer with the length by

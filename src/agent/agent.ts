@@ -121,7 +121,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     return request.url?.startsWith('/v1/bgp/') ? bgp.handle(request, response) : api(request, response);
   };
 
-  const servers = [await listenOnSocket(config.runDir, handler, log)];
+  const servers = [await listenOnSocket(config.runDir, handler, verbs.serve, log)];
   if (config.metricsAddress) {
     servers.push(await listenOnAddress(config.metricsAddress, apiHandler({}, reports.metrics), log));
   }

@@ -1,6 +1,9 @@
 import { chmodSync, closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import type { Answer } from '../../cni/agentSocket.ts';
+import { isCall, serveCall } from '../../cni/callSocket.ts';
+import type { Variables } from '../../cni/protocol/environment.ts';
 import { formatIP } from '../address/ip.ts';
 import { because, messageOf } from '../errors.ts';
 import { tryLock } from '../ffi/flock.ts';
@@ -26,11 +29,23 @@ export function claimDirectory(runDir: string): () => void {
   return () => closeSync(fd);
 }
 
-/** Serves on `<runDir>/agent.sock`, for root alone. The directory must be claimed: what lies there is stale. */
-export async function listenOnSocket(runDir: string, handler: Handler, log: Log): Promise<Server> {
+/** What a call of the CNI plugin comes to. */
+export type CallHandler = (variables: Variables, input: string) => Promise<Answer>;
+
+/**
+ * Serves HTTP on `<runDir>/agent.sock`, for root alone, and the launcher's calls beside it. The directory must be claimed:
+ * what lies there is stale.
+ */
+export async function listenOnSocket(
+  runDir: string,
+  handler: Handler,
+  onCall: CallHandler,
+  log: Log,
+): Promise<Server> {
   const path = join(runDir, 'agent.sock');
   rmSync(path, { force: true });
   const server = serverOf(handler, log);
+  takeCalls(server, onCall);
   // bind(2) happens before listen() returns, so that the socket never has another mode.
   const umask = process.umask(0o177);
   const started = listening(server, () => server.listen(path));
@@ -39,6 +54,26 @@ export async function listenOnSocket(runDir: string, handler: Handler, log: Log)
     throw because(`listen on ${path}`, error);
   });
   return server;
+}
+
+/** Looks at what comes first on each connection, and leaves to the HTTP server what is no call of the launcher. */
+function takeCalls(server: Server, onCall: CallHandler): void {
+  const listeners = server.rawListeners('connection');
+  server.removeAllListeners('connection');
+  server.on('connection', (socket) => {
+    const forget = () => socket.destroy();
+    socket.once('error', forget);
+    socket.once('end', forget);
+    socket.once('data', (bytes: Buffer) => {
+      socket.off('error', forget);
+      socket.off('end', forget);
+      if (isCall(bytes)) return serveCall(socket, bytes, onCall);
+      socket.pause();
+      socket.unshift(bytes);
+      for (const listener of listeners) listener.call(server, socket);
+      socket.resume();
+    });
+  });
 }
 
 export async function listenOnAddress(

@@ -3,6 +3,7 @@ import { handleVerb } from '../../cni/agentHandler.ts';
 import type { Answer } from '../../cni/agentSocket.ts';
 import { answer, success } from '../../cni/answer.ts';
 import type { Node } from '../../cni/node.ts';
+import type { Variables } from '../../cni/protocol/environment.ts';
 import { serve } from '../../cni/verbs.ts';
 import type { Log } from '../log.ts';
 import { Counter, Histogram, type Metric } from './metrics.ts';
@@ -27,17 +28,20 @@ export class Verbs {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    return handleVerb(request, response, (variables, input) => {
-      const { CNI_COMMAND: verb = '', CNI_CONTAINERID: containerID, CNI_IFNAME: ifName } = variables;
-      return this.#measured(verb, { containerID, ifName }, () =>
-        answer(
-          variables,
-          () => input,
-          async (call) => success(await serve(call, this.#node)),
-        ),
-      );
-    });
+    return handleVerb(request, response, this.serve);
   }
+
+  /** What the launcher calls for, whichever way it comes. */
+  readonly serve = (variables: Variables, input: string): Promise<Answer> => {
+    const { CNI_COMMAND: verb = '', CNI_CONTAINERID: containerID, CNI_IFNAME: ifName } = variables;
+    return this.#measured(verb, { containerID, ifName }, () =>
+      answer(
+        variables,
+        () => input,
+        async (call) => success(await serve(call, this.#node)),
+      ),
+    );
+  };
 
   metrics(): Metric[] {
     return [
@@ -67,6 +71,12 @@ export class Verbs {
     this.#underWay++;
     const answered = await work().finally(() => this.#underWay--);
     const seconds = (performance.now() - start) / 1000;
+    // The caller waits for the answer, not for what is said about it.
+    setImmediate(() => this.#tell(verb, of, answered, seconds));
+    return answered;
+  }
+
+  #tell(verb: string, of: Record<string, unknown>, answered: Answer, seconds: number): void {
     const { code, msg } = answered.ok ? { code: 0, msg: undefined } : errorOf(answered.body);
     this.#calls.add({ verb, code });
     this.#seconds.observe(verb, seconds);
@@ -74,7 +84,6 @@ export class Verbs {
     if (msg === undefined) this.#log.info('served', { verb, ...of, milliseconds });
     else this.#log.error('refused', { verb, ...of, milliseconds, code, reason: msg });
     if (verb !== 'STATUS' && verb !== 'CHECK' && verb !== 'VERSION') this.#changed();
-    return answered;
   }
 }
 

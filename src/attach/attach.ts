@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.ts';
-import { findLink } from '../netlink/link.ts';
+import { type Link, listLinks } from '../netlink/link.ts';
 import { type Netlink, openNetlink } from '../netlink/socket.ts';
 import type { Attached, AttachmentSpec, HostEnd, PodEnd } from './attachment.ts';
 import { attachChild } from './child.ts';
@@ -25,6 +25,8 @@ export interface Workplace {
   /** A socket in the node's namespace, the one this thread is in. */
   readonly node: Netlink;
   readonly pod: Pod;
+  /** The pod's links before there was this one. */
+  readonly others: readonly Link[];
   readonly steps: Steps;
   /** Puts the programs on an interface, which must not be up yet: no packet is to pass without them. */
   equip(ends: Ends): void;
@@ -53,7 +55,8 @@ export function attach(spec: AttachmentSpec, hooks: AttachHooks): Attached {
   let pod: Pod | undefined;
   try {
     pod = openPod(spec.netns);
-    return takeSteps({ spec, node, pod, steps, equip: equipment(spec, pod, steps, hooks) }, hooks);
+    const others = listLinks(pod.netlink);
+    return takeSteps({ spec, node, pod, others, steps, equip: equipment(spec, pod, steps, hooks) }, hooks);
   } catch (error) {
     const stuck = steps.unwind();
     const reasons = [messageOf(error), ...stuck].join('; ');
@@ -105,11 +108,11 @@ function equipment(spec: AttachmentSpec, pod: Pod, steps: Steps, { programs }: A
 }
 
 /** What is there already belongs to somebody, and stays. */
-function confirmVacant({ spec, pod }: Workplace, records: RecordStore): void {
+function confirmVacant({ spec, others }: Workplace, records: RecordStore): void {
   const { id, ifName } = spec;
   if (spec.addresses.length === 0) throw new Error('it is given no address');
   if (records.read(id) !== undefined) {
     throw new Error(`attachment ${id} has a record already; DEL comes before another ADD`);
   }
-  if (findLink(pod.netlink, ifName) !== undefined) throw new Error(`the pod has a link ${ifName} already`);
+  if (others.some(({ name }) => name === ifName)) throw new Error(`the pod has a link ${ifName} already`);
 }

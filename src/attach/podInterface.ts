@@ -1,14 +1,12 @@
 import { familyOf } from '../address/ip.ts';
 import { samePrefix } from '../address/prefix.ts';
 import { addAddress } from '../netlink/address.ts';
-import { getLink, setLink } from '../netlink/link.ts';
+import { setLink } from '../netlink/link.ts';
 import { replaceNeighbour } from '../netlink/neighbour.ts';
 import { addRoute, listRoutes, MAIN_TABLE } from '../netlink/route.ts';
 import type { Ends, Workplace } from './attach.ts';
 import type { AttachmentSpec } from './attachment.ts';
 import { type InterfacePlan, isOffLink } from './plan.ts';
-import type { Pod } from './pod.ts';
-import type { Steps } from './steps.ts';
 import { setSysctl } from './sysctl.ts';
 
 const LOOPBACK = 1;
@@ -29,7 +27,7 @@ const BEHIND = 2048;
 export function configureInterface(place: Workplace, ends: Ends, plan: InterfacePlan): void {
   const { spec, pod, steps } = place;
   const { index } = ends;
-  switchLoopbackOn(pod, steps);
+  switchLoopbackOn(place);
   pod.inside(() => {
     for (const [why, name] of LOOPBACK_SYSCTLS) {
       steps.take(
@@ -44,7 +42,8 @@ export function configureInterface(place: Workplace, ends: Ends, plan: Interface
   });
   place.equip(ends);
   steps.take('give the pod its addresses and routes', () => {
-    const taken = listRoutes(pod.netlink, { table: MAIN_TABLE });
+    const isFirst = place.others.every(({ index }) => index === LOOPBACK);
+    const taken = isFirst ? [] : listRoutes(pod.netlink, { table: MAIN_TABLE });
     pod.netlink.batch((batch) => {
       // Before the interface is on, so that its neighbours are told of them (arp_notify) when it is.
       for (const address of plan.addresses) addAddress(batch, { index, address, noDad: true });
@@ -59,8 +58,8 @@ export function configureInterface(place: Workplace, ends: Ends, plan: Interface
   });
 }
 
-function switchLoopbackOn({ netlink }: Pod, steps: Steps): void {
-  if (getLink(netlink, LOOPBACK).up) return;
+function switchLoopbackOn({ pod: { netlink }, others, steps }: Workplace): void {
+  if (others.find(({ index }) => index === LOOPBACK)?.up) return;
   steps.take(
     'switch the pod’s loopback on',
     () => setLink(netlink, LOOPBACK, { up: true }),
