@@ -179,7 +179,11 @@ class RouteSocket implements Netlink {
 
   #exchange(changes: Request[]): void {
     const first = this.#claim(changes.length);
-    const bytes = changes.map((change, index) => writeMessage(acknowledged(change), first + index));
+    const last = changes.length - 1;
+    // Refusals come unasked.
+    const bytes = changes.map((change, index) =>
+      writeMessage(index === last ? acknowledged(change) : change, first + index),
+    );
     this.#send(Buffer.concat(bytes), changes[0]?.what ?? 'send to netlink');
     this.#settle(changes, first);
   }
@@ -199,13 +203,14 @@ class RouteSocket implements Netlink {
   }
 
   /**
-   * Receives until each request, numbered from `first`, is answered. Answers with other numbers are what an
-   * earlier failure has left unread.
+   * Receives until the last of the requests, numbered from `first`, is answered: the kernel takes them in turn. Answers
+   * with other numbers are what an earlier failure has left unread.
    */
   #settle(requests: Request[], first: number, see?: (message: Message) => void): Message[] {
     const objects: Message[] = [];
     let refused: SystemError | undefined;
-    for (let open = requests.length; open > 0; ) {
+    const last = requests.at(-1);
+    for (let done = false; !done; ) {
       const datagram = receive(this.#fd, received);
       if (datagram === undefined) {
         throw new Error(`Cannot ${requests[0]?.what}: the kernel gave no answer`);
@@ -219,7 +224,7 @@ class RouteSocket implements Netlink {
           objects.push(answer.message);
           continue;
         }
-        open--;
+        done ||= request === last;
         if (answer.errno !== 0) refused ??= refusal(request, answer.errno, answer.explanation);
       }
     }

@@ -5,11 +5,14 @@ import { join, resolve } from 'node:path';
 import { withNamespace } from '../../src/netlink/namespace.ts';
 import { TestAgent } from '../kernel/cniAgentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
-import { timeCall } from './call.ts';
+import { timeCalls } from './call.ts';
 import { formatSpread, inTurns, ratios, type Spread, spreadOf } from './ratio.ts';
 import { report } from './report.ts';
 
 const ROUNDS = 40;
+/** Pods that a runtime makes at the same time, as after the start of a node. */
+const TOGETHER = 20;
+const ROUNDS_TOGETHER = 9;
 
 const namespaces = new TestNamespaces('cnibench');
 const directory = mkdtempSync(join(tmpdir(), 'tombolo-cnibench-'));
@@ -49,24 +52,65 @@ const plugins = {
   },
 } as const;
 
+const HEADER = ['plugin', 'ADD, ms', 'ADD, ratio to ptp', 'DEL, ms', 'DEL, ratio to ptp'];
+
 type Plugin = keyof typeof plugins;
 const BASE: Plugin = 'ptp, host-local';
 
-/** Runs a verb in the node's namespace; milliseconds. */
-function run(verb: string, plugin: Plugin, pod: TestNamespace): number {
+/** Runs a verb for all these pods at the same time, in the node's namespace; milliseconds. */
+function run(verb: string, plugin: Plugin, pods: readonly TestNamespace[]): number {
   const { program, config } = plugins[plugin];
-  const environment = {
-    PATH: process.env.PATH,
-    CNI_COMMAND: verb,
-    CNI_CONTAINERID: pod.name,
-    CNI_NETNS: pod.path,
-    CNI_IFNAME: 'eth0',
-    CNI_PATH: '/usr/lib/cni',
-  };
   const input = join(directory, 'input');
   writeFileSync(input, JSON.stringify(config));
-  const call = { program, environment, input, output: join(directory, 'output') };
-  return withNamespace(node.path, () => timeCall(call));
+  const calls = pods.map((pod) => {
+    const environment = {
+      PATH: process.env.PATH,
+      CNI_COMMAND: verb,
+      CNI_CONTAINERID: pod.name,
+      CNI_NETNS: pod.path,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: '/usr/lib/cni',
+    };
+    return { program, environment, input, output: join(directory, `output-${pod.name}`) };
+  });
+  return withNamespace(node.path, () => timeCalls(calls));
+}
+
+interface Lifetime {
+  readonly add: number;
+  readonly del: number;
+}
+
+let count = 0;
+
+/** Milliseconds of the ADD and the DEL of new pods, a number of them at a time, of each plugin; the warm-up is not in there. */
+async function lifetimes(names: readonly Plugin[], together: number, rounds: number) {
+  const times = new Map<Plugin, Lifetime[]>(names.map((name) => [name, []]));
+  const contenders = names.map((name) => ({
+    name,
+    run: () => {
+      const pods = Array.from({ length: together }, () => namespaces.create(`pod${++count}`));
+      const add = run('ADD', name, pods);
+      const del = run('DEL', name, pods);
+      for (const pod of pods) pod.remove();
+      times.get(name)?.push({ add, del });
+      return add + del;
+    },
+  }));
+  await inTurns(contenders, rounds);
+  // The round that warms up is the first of each.
+  return new Map([...times].map(([name, all]) => [name, all.slice(1)]));
+}
+
+function rowsOf(times: ReadonlyMap<Plugin, readonly Lifetime[]>): string[][] {
+  return [...times].map(([name, own]) => [
+    name,
+    ...(['add', 'del'] as const).flatMap((verb) => {
+      const values = own.map((lifetime) => lifetime[verb]);
+      const base = (times.get(BASE) ?? []).map((lifetime) => lifetime[verb]);
+      return [milliseconds(spreadOf(values)), name === BASE ? '1' : formatSpread(ratios(values, base))];
+    }),
+  ]);
 }
 
 async function main(): Promise<void> {
@@ -77,42 +121,30 @@ async function main(): Promise<void> {
   node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.254');
   const agent = await TestAgent.start({ node, directory, bpfDir, segments: ['10.200.0.0/16'] });
   try {
-    const adds = new Map<string, number[]>();
-    const dels = new Map<string, number[]>();
-    let count = 0;
     const names = Object.keys(plugins) as Plugin[];
-    const contenders = names.map((name) => ({
-      name,
-      run: () => {
-        const pod = namespaces.create(`pod${++count}`);
-        const add = run('ADD', name, pod);
-        const del = run('DEL', name, pod);
-        pod.remove();
-        // The round that warms up is the first of each.
-        adds.set(name, [...(adds.get(name) ?? []), add]);
-        dels.set(name, [...(dels.get(name) ?? []), del]);
-        return add + del;
-      },
-    }));
-    await inTurns(contenders, ROUNDS);
-    const row = (name: Plugin) => [
-      name,
-      ...[adds, dels].flatMap((times) => {
-        const [values = [], base = []] = [times.get(name)?.slice(1), times.get(BASE)?.slice(1)];
-        return [milliseconds(spreadOf(values)), name === BASE ? '1' : formatSpread(ratios(values, base))];
-      }),
-    ];
+    const single = await lifetimes(names, 1, ROUNDS);
+    const crowd = await lifetimes(['launcher and agent', BASE], TOGETHER, ROUNDS_TOGETHER);
     report({
       title: 'CNI: time of ADD and DEL',
       command: 'make bench-cni',
       method:
         `A runtime's call, from posix_spawn to exit, of a pod in a network namespace of its own; ${ROUNDS} rounds, the plugins in turns ` +
         'within each. Tombolo attaches its eBPF programs and keeps a durable record, ptp does neither.',
-      header: ['plugin', 'ADD, ms', 'ADD, ratio to ptp', 'DEL, ms', 'DEL, ratio to ptp'],
-      rows: names.map(row),
+      header: HEADER,
+      rows: rowsOf(single),
       notes:
         'The kernel answers the removal of a veth pair an RCU barrier after it is gone; ptp waits for the answer, Tombolo until it is ' +
-        'gone. The bundle is what runs while there is no agent: most of its time is the start of Node.',
+        'gone. The bundle is what runs while there is no agent: most of its time is the start of Node. The agent is new: the ' +
+        'sooner after its start, the slower it is.',
+    });
+    report({
+      title: `CNI: ${TOGETHER} pods at once`,
+      command: 'make bench-cni',
+      method:
+        `As above, of ${TOGETHER} pods that are added at the same time, and removed at the same time: from the first posix_spawn to ` +
+        `the last exit; ${ROUNDS_TOGETHER} rounds.`,
+      header: HEADER,
+      rows: rowsOf(crowd),
     });
   } finally {
     await agent.stop();

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
+import { eventually } from '../../src/store/compliance.ts';
 import { type AgentOptions, TestAgent } from './cniAgentRig.ts';
 import { type Pod, Runtime } from './cniRuntime.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
@@ -78,7 +79,7 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
     const result: Loose = await runtime.succeed('ADD', pod);
     assert.match(result.ips[0].address, /^10\.7\.0\.\d+\/32$/);
     assert.ok(runtime.node.pings(addressOf(result)));
-    assert.match(rig.agent?.log ?? '', new RegExp(`"verb":"ADD".*${pod.id}`));
+    await eventually(() => assert.match(rig.agent?.log ?? '', new RegExp(`"verb":"ADD".*${pod.id}`)));
     assert.equal((await runtime.call('CHECK', pod, { config: { prevResult: result } })).code, 0);
     const { msg } = await runtime.fail('ADD', pod);
     assert.match(msg, /has it already/);
