@@ -56,17 +56,20 @@ export async function listenOnSocket(
   return server;
 }
 
+/** Who connects and says nothing so long is sent away, in milliseconds: an agent that is to stop waits for open connections. */
+const SILENCE_MS = 5_000;
+
 /** Looks at what comes first on each connection, and leaves to the HTTP server what is no call of the launcher. */
 function takeCalls(server: Server, onCall: CallHandler): void {
   const listeners = server.rawListeners('connection');
   server.removeAllListeners('connection');
   server.on('connection', (socket) => {
-    const forget = () => socket.destroy();
-    socket.once('error', forget);
-    socket.once('end', forget);
+    const drop = () => socket.destroy();
+    socket.setTimeout(SILENCE_MS);
+    for (const event of ['error', 'end', 'timeout']) socket.once(event, drop);
     socket.once('data', (bytes: Buffer) => {
-      socket.off('error', forget);
-      socket.off('end', forget);
+      for (const event of ['error', 'end', 'timeout']) socket.off(event, drop);
+      socket.setTimeout(0);
       if (isCall(bytes)) return serveCall(socket, bytes, onCall);
       socket.pause();
       socket.unshift(bytes);

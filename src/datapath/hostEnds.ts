@@ -92,10 +92,16 @@ export function attachHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod):
   else withPrograms(directory, (programs) => attachFilters(node, hooks, programs));
 }
 
-/** Forgets the addresses of a host end that is gone, or about to be; not those that another pod has by now. */
-export function forgetHostEnd(bpfDir: string, index: number, addresses: readonly IP[]): void {
+/**
+ * Forgets the addresses of a host end that is gone, or about to be; not those that another pod has by now.
+ *
+ * @param index Unknown where the attachment was not completed.
+ */
+export function forgetHostEnd(bpfDir: string, index: number | undefined, addresses: readonly IP[]): void {
   withPods(pinDirectory(bpfDir), (map) => {
-    for (const address of addresses) if (map.get(address)?.ifindex === index) map.delete(address);
+    for (const address of addresses) {
+      if (index === undefined || map.get(address)?.ifindex === index) map.delete(address);
+    }
   });
 }
 

@@ -83,7 +83,9 @@ export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPro
     detach(id) {
       const record = records.read(id);
       const host = record?.attached?.host;
-      if (record && host) forgetHostEnd(bpfDir, host.index, addressesOf(record));
+      // An attachment that was not completed has its addresses, and nobody else; a device of the pod's own has no host end.
+      const unfinished = record !== undefined && record.attached === undefined;
+      if (record && (host || unfinished)) forgetHostEnd(bpfDir, host?.index, addressesOf(record));
       const siblings = record === undefined ? [] : siblingsOf(record, records);
       const heir = siblings.find(({ spec }) => spec.kind.kind !== 'veth');
       detachLinks(directory, id, heir?.spec.id);

@@ -10,6 +10,7 @@ import { parseInterfaceAddress } from '../../src/address/prefix.ts';
 import { type AttachmentKind, type AttachmentSpec, attachmentId } from '../../src/attach/attachment.ts';
 import type { PodInterface } from '../../src/attach/podPrograms.ts';
 import { newRecord, RecordStore } from '../../src/attach/record.ts';
+import { readSpec } from '../../src/attach/recordText.ts';
 import type { BackendSetView } from '../../src/datapath/backendSet.ts';
 import { pinDirectory } from '../../src/datapath/directory.ts';
 import { listFlows } from '../../src/datapath/flows.ts';
@@ -169,6 +170,32 @@ describe('a pod on a veth', () => {
     }
     assert.deepEqual(listed(cookie), { flags: 3, ipv4: parseIP('10.1.0.7'), ipv6: parseIP('fd01::7') });
     namespace.inside(() => both.check(pod));
+    close();
+  });
+
+  test('has programs at both ends, and its addresses are forgotten also if the attachment was never completed', () => {
+    const { id, namespace, pod, close } = newPod('half', { kind: 'veth' });
+    const recorded = records.read(id);
+    assert.notEqual(recorded, undefined);
+    if (recorded === undefined) return;
+    const mac = parseMac('02:00:00:00:00:02');
+    const index = Number(host.ip('link show dev v-half')[0].ifindex);
+    const end = {
+      spec: readSpec(recorded.spec),
+      host: { name: 'v-half', mac, index },
+      pod: { name: 'eth0', mac, mtu: 1500, index: pod.index },
+      netlink: host.inside(openNetlink),
+    };
+    namespace.inside(() => both.attach({ ...pod, hostIndex: index }, end));
+    assert.match(filtersOf(host, 'v-half', 'ingress'), /handle 0x6f tb_host_ingress/);
+    assert.match(filtersOf(host, 'v-half', 'egress'), /handle 0x6f tb_host_egress/);
+    both.checkHost(end);
+    const { attached: _, ...unfinished } = recorded;
+    records.write({ ...unfinished, state: 'detaching' });
+    both.detach(id);
+    assert.throws(() => both.checkHost(end), /Cannot find the pod in tb_pods/);
+    records.remove(id);
+    end.netlink.close();
     close();
   });
 
