@@ -410,10 +410,13 @@ struct {
 /* FLAGS of a node: */
 #define NODE_MASQUERADES (1 << 0) /* towards the outside its pods are hidden behind it */
 
+/* Devices towards leaves that a node may have: two NICs, each with a leaf, and as many for another network. */
+#define UPLINKS 4
+
 /* This node. */
 struct node {
-	__u32 uplink;      /* ifindex of the device towards the leaf; 0: none */
-	__u32 vxlan;       /* ifindex of tbvxlan; 0: there is no overlay */
+	__u32 uplinks[UPLINKS]; /* ifindexes; 0: none from here on */
+	__u32 vxlan;            /* ifindex of tbvxlan; 0: there is no overlay */
 	__be32 address;    /* its end of the tunnels, and its address of IPv4; 0: none */
 	__u32 overlay_mtu; /* bytes of the largest IP packet that fits into a tunnel */
 	__u32 flags;

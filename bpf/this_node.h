@@ -13,6 +13,15 @@ static __always_inline const struct node *this_node(void)
 	return bpf_map_lookup_elem(&tb_node, &key);
 }
 
+static __always_inline bool is_uplink(const struct node *node, __u32 ifindex)
+{
+	/* Most nodes have one. */
+	for (int i = 0; i < UPLINKS && node->uplinks[i]; i++)
+		if (node->uplinks[i] == ifindex)
+			return true;
+	return false;
+}
+
 static __always_inline bool is_own_address(const struct node *node, const struct address *address)
 {
 	if (address_is_ipv4(address))

@@ -51,7 +51,7 @@ static __always_inline int find_way_to_uplink(struct __sk_buff *skb, const struc
 	switch (look_up_route(skb, &query)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
-		if (!node || query.ifindex != node->uplink)
+		if (!node || !is_uplink(node, query.ifindex))
 			return to_stack(REASON_stack_device);
 		way->kind = WAY_TO_UPLINK;
 		way->device = query.ifindex;

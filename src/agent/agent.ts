@@ -22,6 +22,7 @@ import { Cooldowns } from './cooldowns.ts';
 import { startDatapath } from './datapath.ts';
 import { describeNode, detectNode } from './detect.ts';
 import { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
+import { watchNode } from './nodeWatch.ts';
 import { joinOverlay } from './overlay.ts';
 import { recover } from './recovery.ts';
 import { reportsOf } from './resources.ts';
@@ -100,6 +101,16 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     turns: new Turns(),
     log: log.part('cni'),
   };
+  const watch = watchNode(
+    node,
+    config.uplink ?? [],
+    () => {
+      datapath.nodeChanged();
+      overlay.changed();
+      cluster.nodeChanged();
+    },
+    log.part('node'),
+  );
   const verbs = new Verbs(cni, log.part('cni'), cluster.addressesChanged);
   const reports = reportsOf({
     config,
@@ -131,6 +142,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
 
   return async () => {
     await Promise.race([Promise.all(servers.map(drained)), patience()]);
+    watch.close();
     await bgp.stop();
     await overlay.stop();
     await cluster.stop();

@@ -66,6 +66,8 @@ export interface Cluster {
   reconcile(): Promise<void>;
   /** To be called when addresses have come or gone. */
   addressesChanged(): void;
+  /** To be called when the node's own addresses are others than before. */
+  nodeChanged(): void;
   stop(): Promise<void>;
 }
 
@@ -294,6 +296,12 @@ export function joinCluster(parts: ClusterParts): Cluster {
       await reconcileClaims();
     },
     addressesChanged,
+    nodeChanged() {
+      feed.putAllBack();
+      program.soon();
+      publish.soon();
+      bgp.changed();
+    },
     async stop() {
       clearTimeout(resting);
       clearTimeout(reconcileAgain);

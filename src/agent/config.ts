@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { parse } from 'yaml';
-import { type IP, parseIP } from '../address/ip.ts';
+import { familyOf, type IP, parseIP } from '../address/ip.ts';
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../address/prefix.ts';
+import { UPLINKS } from '../datapath/layout.ts';
 import { because } from '../errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 import { type AddressAndPort, parseAddressAndPort } from '../store/kinds/bgpValues.ts';
@@ -26,10 +27,10 @@ import {
 export interface AgentConfig {
   /** The host's name where absent. */
   readonly nodeName: string | undefined;
-  /** Where absent, the address that a packet along the default route would carry. */
-  readonly nodeIP: IP | undefined;
-  /** The device towards the leaf; where absent, that of the default route. */
-  readonly uplink: string | undefined;
+  /** At most one of each family, the more important first; where absent, those of the uplinks. */
+  readonly nodeIP: readonly IP[];
+  /** The devices towards the leaves; where absent, those that have default routes, as these come and go. */
+  readonly uplink: readonly string[] | undefined;
   /** The node's own segments, where no operator assigns any. */
   readonly segments: readonly { readonly prefix: Prefix; readonly gateway: IP | undefined }[];
   /** `directory:PATH` or `kubernetes[:KUBECONFIG]`. */
@@ -71,8 +72,11 @@ const hook = oneOf('socket', 'packet');
 
 const schema = object({}, {
   nodeName: text({ pattern: /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, means: 'a node name' }),
-  nodeIP: ip,
-  uplink: text({ pattern: /^[^/\s:]{1,15}$/, means: 'a device name or auto' }),
+  nodeIP: parsedBy(parseNodeIPs, 'an address'),
+  uplink: listOf(text({ pattern: /^[^/\s:]{1,15}$/, means: 'a device name or auto' }), {
+    min: 1,
+    max: UPLINKS,
+  }),
   segments: listOf(textOr(object({ cidr: prefix }, { gateway: ip }), prefix)),
   store: text({
     pattern: /^(directory:.+|kubernetes(:.+)?)$/,
@@ -101,8 +105,9 @@ type Raw = Of<typeof schema>;
 /** Every key, for the command line: `nodeName` is `--node-name` there. */
 export const CONFIG_KEYS = {
   nodeName: 'the name of this node (default: the host name)',
-  nodeIP: 'the address of this node (default: the source address along the default route)',
-  uplink: 'the device towards the leaf, or auto: that of the default route',
+  nodeIP:
+    'the address of this node, or one of each family separated by a comma (default: those of the uplinks)',
+  uplink: 'the devices towards the leaves, separated by commas, or auto: those of the default routes',
   segments: 'pod prefixes of this node, separated by commas, each CIDR or CIDR@GATEWAY',
   store: 'directory:PATH or kubernetes[:KUBECONFIG]',
   runDir: 'where the socket is (default: /run/tombolo)',
@@ -165,7 +170,7 @@ function normalised(raw: Record<string, unknown>): Record<string, unknown> {
   return {
     ...rest,
     ...(services !== undefined && { services: normalisedServices(services) }),
-    ...(uplink !== undefined && uplink !== 'auto' && { uplink }),
+    ...(uplink !== undefined && uplink !== 'auto' && { uplink: separated(uplink) }),
     ...(bgp !== undefined && { bgp: normalisedListener(bgp) }),
     ...(cgroup !== undefined && { cgroup: cgroup === false ? 'off' : cgroup }),
   };
@@ -173,6 +178,10 @@ function normalised(raw: Record<string, unknown>): Record<string, unknown> {
 
 function normalisedServices(value: unknown): unknown {
   if (value === 'both') return ['socket', 'packet'];
+  return typeof value === 'string' ? value.split(',') : value;
+}
+
+function separated(value: unknown): unknown {
   return typeof value === 'string' ? value.split(',') : value;
 }
 
@@ -200,7 +209,7 @@ function build(raw: Raw): AgentConfig {
   const services = raw.services ?? ['socket', 'packet'];
   return {
     nodeName: raw.nodeName,
-    nodeIP: raw.nodeIP === undefined ? undefined : parseIP(raw.nodeIP),
+    nodeIP: raw.nodeIP === undefined ? [] : parseNodeIPs(raw.nodeIP),
     uplink: raw.uplink,
     segments: (raw.segments ?? []).map((entry) =>
       typeof entry === 'string'
@@ -235,6 +244,15 @@ function parseListener(value: string): AddressAndPort | undefined {
   const parsed = parseAddressAndPort(value.startsWith(':') ? `0.0.0.0${value}` : value);
   if (parsed.port === undefined) throw new SyntaxError('the port is missing');
   return parsed;
+}
+
+/** As kubelet's `--node-ip`: one, or one of each family after another. */
+function parseNodeIPs(value: string): IP[] {
+  const [first, second, ...more] = value.split(',').map((text) => parseIP(text.trim()));
+  if (first === undefined || more.length > 0) throw new SyntaxError('expected one or two addresses');
+  if (second === undefined) return [first];
+  if (familyOf(first) === familyOf(second)) throw new SyntaxError('both are of one family');
+  return [first, second];
 }
 
 function parsePorts(value: string): { first: number; last: number } {

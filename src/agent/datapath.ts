@@ -2,13 +2,14 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { IP } from '../address/ip.ts';
 import type { RecordStore } from '../attach/record.ts';
+import type { ServingNode } from '../datapath/backendSet.ts';
 import { pinDirectory } from '../datapath/directory.ts';
 import { FlowCollector } from '../datapath/flows.ts';
 import { listNamespace } from '../datapath/namespaces.ts';
 import { type DatapathPodPrograms, datapathPodPrograms } from '../datapath/podPrograms.ts';
 import { loadDatapath } from '../datapath/programs.ts';
 import { openServiceMaps } from '../datapath/serviceMaps.ts';
-import { attachUplink } from '../datapath/uplink.ts';
+import { attachUplinks } from '../datapath/uplink.ts';
 import type { Log } from '../log.ts';
 import { namespaceCookie } from '../netlink/namespace.ts';
 import type { Netlink } from '../netlink/socket.ts';
@@ -24,6 +25,12 @@ export interface Datapath {
   readonly flows: FlowCollector;
   readonly pods: DatapathPodPrograms;
   readonly outgoing: OutgoingAddresses;
+  /**
+   * To be called when uplinks or addresses of the node are others than before.
+   *
+   * @throws {SystemError} If an uplink cannot be given the programs.
+   */
+  nodeChanged(): void;
   /** Lets go of the descriptors; what is pinned and attached serves on. */
   close(): void;
 }
@@ -49,9 +56,7 @@ export function startDatapath({ config, node, netlink, records, log }: DatapathP
   const upgrade = loadDatapath({ bpfDir, objects: objectsDirectory(config), cgroup: node.cgroup, log });
   const pods = datapathPodPrograms({ bpfDir, mode, records, forwarding });
   try {
-    listOwnNamespace(bpfDir, node, mode.socket);
-    announceNode(config, node);
-    attachUplink(bpfDir, netlink, node.uplink?.index ?? 0);
+    joinNetwork({ config, node, netlink });
     for (const { id, reason } of pods.replaceAll()) {
       log.error('a pod keeps the programs of an earlier agent', { id, reason });
     }
@@ -62,7 +67,7 @@ export function startDatapath({ config, node, netlink, records, log }: DatapathP
   const maps = openServiceMaps(pinDirectory(bpfDir).maps);
   const services = new ServiceTable({
     maps,
-    node: { name: node.name, addresses: node.ips },
+    node: servingNode(node),
     now: () => performance.now() / 1000,
     retired: (places) => endUdpSockets(places, records, log),
   });
@@ -73,9 +78,31 @@ export function startDatapath({ config, node, netlink, records, log }: DatapathP
     flows,
     pods,
     outgoing,
+    nodeChanged: () => joinNetwork({ config, node, netlink }),
     close() {
       flows[Symbol.dispose]();
       maps[Symbol.dispose]();
+    },
+  };
+}
+
+/** Tells the programs where the node stands, and puts them there. */
+function joinNetwork({ config, node, netlink }: Pick<DatapathParts, 'config' | 'node' | 'netlink'>): void {
+  listOwnNamespace(config.bpfDir, node, config.services.socket);
+  announceNode(config, node);
+  attachUplinks(
+    config.bpfDir,
+    netlink,
+    node.uplinks.map(({ index }) => index),
+  );
+}
+
+/** Its addresses are what they are now. */
+function servingNode(node: NodeFacts): ServingNode {
+  return {
+    name: node.name,
+    get addresses() {
+      return node.ips;
     },
   };
 }

@@ -1,25 +1,30 @@
 import { hostname } from 'node:os';
-import { formatIP, type IP, isIPv4 } from '../address/ip.ts';
+import { formatIP, type IP } from '../address/ip.ts';
 import { cgroupRoot } from '../ebpf/cgroup.ts';
 import { because } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { listAddresses } from '../netlink/address.ts';
-import { findLink, getLink } from '../netlink/link.ts';
-import { listRoutes, MAIN_TABLE } from '../netlink/route.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { AgentConfig } from './config.ts';
+import { chooseAddresses } from './nodeAddresses.ts';
+import { findUplinks, LOOPBACK, type Uplink } from './uplinks.ts';
 
-/** The node, as far as the agent must know it. */
+/** The node, as far as the agent must know it. Addresses and uplinks may change: they are what they are now. */
 export interface NodeFacts {
   readonly name: string;
   /** None on a node without a default route that was not told its address. */
   readonly ip: IP | undefined;
   /** Every address of the node that peers may use, {@link ip} first: one of each family. */
   readonly ips: readonly IP[];
-  /** Where packets leave towards the leaf; none on a node without a default route. */
-  readonly uplink: { readonly name: string; readonly index: number; readonly mtu: number } | undefined;
+  /** Where packets leave towards the leaves, the preferred one first; none on a node without a default route. */
+  readonly uplinks: readonly Uplink[];
   /** The cgroup for the socket programs; none where they are switched off or there is no cgroup v2. */
   readonly cgroup: string | undefined;
+}
+
+export interface DetectedNode extends NodeFacts {
+  /** Looks again. @returns Whether anything is different. */
+  look(): boolean;
 }
 
 /**
@@ -27,43 +32,54 @@ export interface NodeFacts {
  *
  * @throws {Error} If what it names does not exist.
  */
-export function detectNode(config: AgentConfig, netlink: Netlink, log: Log): NodeFacts {
-  const uplink = uplinkOf(config, netlink);
-  const found = uplink === undefined ? [] : globalAddresses(netlink, uplink.index);
-  const ip = config.nodeIP ?? found[0];
-  if (ip === undefined) log.warning('no node address: no default route, and nodeIP is not set');
-  const other = found.find((address) => ip !== undefined && isIPv4(address) !== isIPv4(ip));
+export function detectNode(config: AgentConfig, netlink: Netlink, log: Log): DetectedNode {
+  const found = findUplinks(netlink, config.uplink);
+  const [missing] = found.missing;
+  if (missing !== undefined) {
+    throw new Error(`Cannot use uplink: there is no such device (value ${missing})`);
+  }
+  const addressesNow = (uplinks: readonly Uplink[], former: readonly IP[]) =>
+    chooseAddresses(
+      config.nodeIP,
+      former,
+      [...uplinks.map(({ index }) => index), LOOPBACK].flatMap((index) => globalAddresses(netlink, index)),
+    );
+  let uplinks = found.uplinks;
+  let ips = addressesNow(uplinks, []);
+  for (const problem of found.problems) log.warning(problem);
+  if (ips.length === 0) log.warning('no node address: no default route, and nodeIP is not set');
   return {
     name: config.nodeName ?? hostname().toLowerCase(),
-    ip,
-    ips: [ip, other].filter((address) => address !== undefined),
-    uplink,
     cgroup: cgroupOf(config, log),
+    get ip() {
+      return ips[0];
+    },
+    get ips() {
+      return ips;
+    },
+    get uplinks() {
+      return uplinks;
+    },
+    look() {
+      const before = textOf(uplinks, ips);
+      const now = findUplinks(netlink, config.uplink);
+      for (const problem of now.problems) log.warning(problem);
+      uplinks = now.uplinks;
+      ips = addressesNow(uplinks, ips);
+      return textOf(uplinks, ips) !== before;
+    },
   };
 }
 
-function uplinkOf(config: AgentConfig, netlink: Netlink): NodeFacts['uplink'] {
-  if (config.uplink !== undefined) {
-    const link = findLink(netlink, config.uplink);
-    if (!link) throw new Error(`Cannot use uplink: there is no such device (value ${config.uplink})`);
-    return link;
-  }
-  for (const family of [4, 6] as const) {
-    const [best] = listRoutes(netlink, { family, table: MAIN_TABLE, type: 'unicast' })
-      .filter(({ prefix }) => prefix.length === 0)
-      .sort((a, b) => (a.priority ?? 0) - (b.priority ?? 0));
-    const index = best?.nextHops[0]?.index;
-    if (index !== undefined) return getLink(netlink, index);
-  }
-  return undefined;
+function textOf(uplinks: readonly Uplink[], ips: readonly IP[]): string {
+  return JSON.stringify([uplinks, ips.map(formatIP)]);
 }
 
-/** The first one of each family, as the kernel lists them: primary before secondary. */
+/** As the kernel lists them: primary before secondary. */
 function globalAddresses(netlink: Netlink, index: number): IP[] {
-  const all = listAddresses(netlink, { index })
+  return listAddresses(netlink, { index })
     .filter(({ scope, duplicate }) => scope === 'global' && !duplicate)
     .map(({ address }) => address.address);
-  return [all.find(isIPv4), all.find((address) => !isIPv4(address))].filter((ip) => ip !== undefined);
 }
 
 function cgroupOf({ cgroup, services }: AgentConfig, log: Log): string | undefined {
@@ -78,6 +94,11 @@ function cgroupOf({ cgroup, services }: AgentConfig, log: Log): string | undefin
   }
 }
 
-export function describeNode({ name, ips, uplink, cgroup }: NodeFacts) {
-  return { node: name, nodeIPs: ips.map(formatIP), uplink: uplink?.name, cgroup };
+export function describeNode({ name, ips, uplinks, cgroup }: NodeFacts) {
+  return { node: name, nodeIPs: ips.map(formatIP), uplink: uplinkNames({ uplinks }), cgroup };
+}
+
+/** For people: `up0, up1`. */
+export function uplinkNames({ uplinks }: Pick<NodeFacts, 'uplinks'>): string | undefined {
+  return uplinks.length === 0 ? undefined : uplinks.map(({ name }) => name).join(', ');
 }

@@ -62,10 +62,13 @@ export async function booksOf({ ipam, records, netlink, cluster, store, node }: 
 }
 
 /** Networks on links that are neither ours nor the way out: `docker0` and its like. */
-function strangersNetworks(netlink: Netlink, { uplink, ips }: NodeFacts): Books['links'] {
+function strangersNetworks(netlink: Netlink, { uplinks, ips }: NodeFacts): Books['links'] {
   const own = ips.map(formatIP);
   return listLinks(netlink)
-    .filter(({ name, index }) => name !== 'lo' && index !== uplink?.index && !/^(tbo|tombolo)/.test(name))
+    .filter(
+      ({ name, index }) =>
+        name !== 'lo' && !uplinks.some((uplink) => uplink.index === index) && !/^(tbo|tombolo)/.test(name),
+    )
     .flatMap(({ name, index }) =>
       listAddresses(netlink, { index })
         .filter(({ scope, address }) => scope === 'global' && !own.includes(formatIP(address.address)))

@@ -37,6 +37,9 @@ const SETTLE_MS = 20;
 /** What the kernel has refused is tried again after this. */
 const RETRY_MS = 5_000;
 
+/** Where there is no uplink to ask. */
+const ETHERNET_MTU = 1500;
+
 export interface OverlayParts {
   readonly config: AgentConfig;
   readonly node: NodeFacts;
@@ -69,8 +72,13 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   const pools = new Inventory<IPPool>();
   const configurations = new Inventory<BGPConfiguration>();
   const services = new HandedOverServices();
-  const address = node.ips.find(isIPv4);
-  const overlayMtu = (node.uplink?.mtu ?? 1500) - OVERLAY_OVERHEAD;
+  const ownAddress = () => node.ips.find(isIPv4);
+  let uplinkMtu = ETHERNET_MTU;
+  /** Of the narrowest uplink; while there is none, as before. */
+  const overlayMtu = () => {
+    if (node.uplinks.length > 0) uplinkMtu = Math.min(...node.uplinks.map(({ mtu }) => mtu));
+    return uplinkMtu - OVERLAY_OVERHEAD;
+  };
   const { bpfDir, routing, vxlanPort: port } = config;
   let current: TunnelPlan = { prefixes: [], overlay: false, handover: false, problems: [] };
   let failure: string | undefined;
@@ -83,14 +91,15 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   };
 
   const join = async (plan: TunnelPlan) => {
+    const address = ownAddress();
     if (address === undefined) return;
     // Where no pod is reached through tunnels, the node needs no address to reach them from.
     const addresses = plan.overlay ? await holdOverlayAddresses(ipam) : [];
     if (!plan.overlay) await freeOverlayAddresses(ipam);
-    const device = { address, port, mtu: overlayMtu, addresses, takesOver: plan.handover };
+    const device = { address, port, mtu: overlayMtu(), addresses, takesOver: plan.handover };
     const vxlan = ensureOverlayDevice(bpfDir, netlink, device);
     writeTunnels(bpfDir, plan.prefixes);
-    changeThisNode(bpfDir, { vxlan, address, overlay_mtu: overlayMtu });
+    changeThisNode(bpfDir, { vxlan, address, overlay_mtu: overlayMtu() });
     const tunnelled = plan.prefixes.filter(({ endpoint, of }) => endpoint !== undefined && of === 'pods');
     writeOverlayRoutes(
       netlink,
@@ -102,7 +111,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
 
   const leave = async (plan: TunnelPlan) => {
     writeTunnels(bpfDir, plan.prefixes);
-    changeThisNode(bpfDir, { vxlan: 0, address, overlay_mtu: overlayMtu });
+    changeThisNode(bpfDir, { vxlan: 0, address: ownAddress(), overlay_mtu: overlayMtu() });
     removeOverlayDevice(netlink);
     await freeOverlayAddresses(ipam);
   };
@@ -114,7 +123,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
       const inputs = {
         name: node.name,
         routing,
-        address,
+        address: ownAddress(),
         networks: networks.all(),
         pools: pools.all(),
         services: serviceRanges(),
@@ -162,7 +171,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
 
   return {
     changed: settle.soon,
-    podMtu: () => (routing === 'overlay' ? overlayMtu : 0),
+    podMtu: () => (routing === 'overlay' ? overlayMtu() : 0),
     plan: () => current,
     leadsTo: (address, to) =>
       current.prefixes.some(

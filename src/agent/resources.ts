@@ -15,7 +15,7 @@ import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import type { Datapath } from './datapath.ts';
 import { datapathMetrics, neighbourMetrics } from './datapathMetrics.ts';
-import type { NodeFacts } from './detect.ts';
+import { type NodeFacts, uplinkNames } from './detect.ts';
 import { endpointReports } from './endpointReport.ts';
 import { explainReport } from './explainReport.ts';
 import { flowReport } from './flowReport.ts';
@@ -107,7 +107,7 @@ function statusReport(parts: ReportParts): StatusReport {
   return {
     node: node.name,
     nodeIPs: node.ips.map(formatIP),
-    uplink: node.uplink?.name,
+    uplink: uplinkNames(node),
     version,
     commit,
     pid: process.pid,

@@ -74,6 +74,11 @@ export class ServiceFeed {
     for (const { key } of inputs) this.#dirty.add(key);
   }
 
+  /** Marks everything as to be done: what services follow from has changed beside them. */
+  putAllBack(): void {
+    for (const key of this.#services.keys()) this.#dirty.add(key);
+  }
+
   /** Every service there is. */
   all(): ServiceInput[] {
     return [...this.#services.keys()].sort().map((key) => this.#input(key));

@@ -4,7 +4,7 @@
  */
 
 import type { IP, IPv4, IPv6 } from '../address/ip.ts';
-import { be16, type Codec, choice, padding, raw, struct, u8, u16, u32, u64 } from '../ebpf/codec.ts';
+import { be16, type Codec, choice, padding, raw, struct, u8, u16, u32, u64, upTo } from '../ebpf/codec.ts';
 
 /** IP protocol numbers that services may have. */
 export const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132 } as const;
@@ -332,10 +332,13 @@ export const TUNNEL_FLAGS = { ofPods: 1, ofServices: 2 } as const;
 
 export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone, flags: u32, holder: ipv4OrNone });
 
+/** Devices towards leaves that a node may have. */
+export const UPLINKS = 4;
+
 /** What the programs know of this node. */
 export interface ThisNode {
-  /** ifindex of the device towards the leaf; 0: none. */
-  readonly uplink: number;
+  /** ifindexes of the devices towards the leaves, at most {@link UPLINKS}. */
+  readonly uplinks: readonly number[];
   /** ifindex of tbvxlan; 0: there is no overlay. */
   readonly vxlan: number;
   readonly address: IPv4 | undefined;
@@ -353,7 +356,7 @@ export interface ThisNode {
 export const NODE_FLAGS = { masquerades: 1 } as const;
 
 export const thisNode = struct<ThisNode>({
-  uplink: u32,
+  uplinks: upTo(UPLINKS, u32),
   vxlan: u32,
   address: ipv4OrNone,
   overlay_mtu: u32,

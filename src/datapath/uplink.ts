@@ -6,7 +6,7 @@ import { MAPS, NO_ADDRESS, type ThisNode } from './layout.ts';
 import { withPrograms } from './pinnedPrograms.ts';
 
 const UNKNOWN: ThisNode = {
-  uplink: 0,
+  uplinks: [],
   vxlan: 0,
   address: undefined,
   overlay_mtu: 0,
@@ -17,21 +17,29 @@ const UNKNOWN: ThisNode = {
 };
 
 /**
- * Puts the programs on the device towards the leaf, takes them off the one that was that before, and tells all programs.
+ * Puts the programs on the devices towards the leaves, takes them off those that were that before, and tells all programs.
  *
  * @param node A socket in the node's namespace.
- * @param index 0: the node has no uplink.
+ * @param indexes None: the node has no uplink.
+ * @throws {SystemError} `ENODEV` if one is gone; the others have what they should.
  */
-export function attachUplink(bpfDir: string, node: Netlink, index: number): void {
-  const directory = pinDirectory(bpfDir);
-  const { uplink: former } = readThisNode(bpfDir);
-  if (former !== 0 && former !== index) for (const hook of hooksOf(former)) detachFilter(node, hook);
-  if (index !== 0) {
-    withPrograms(directory, (programs) => attachFilters(node, hooksOf(index), programs));
-  }
-  changeThisNode(bpfDir, { uplink: index });
+export function attachUplinks(bpfDir: string, node: Netlink, indexes: readonly number[]): void {
+  const former = readThisNode(bpfDir).uplinks.filter((index) => !indexes.includes(index));
+  for (const hook of former.flatMap(hooksOf)) detachFilter(node, hook);
+  // First who they are: a packet that comes to a device before its programs know it takes the stack.
+  changeThisNode(bpfDir, { uplinks: indexes });
+  withPrograms(pinDirectory(bpfDir), (programs) => {
+    const failures = indexes.flatMap((index) => {
+      try {
+        attachFilters(node, hooksOf(index), programs);
+        return [];
+      } catch (error) {
+        return [error];
+      }
+    });
+    if (failures.length > 0) throw failures[0];
+  });
 }
-
 export function readThisNode(bpfDir: string): ThisNode {
   return withNode(bpfDir, (map) => map.get(0)) ?? UNKNOWN;
 }

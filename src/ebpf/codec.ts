@@ -56,6 +56,24 @@ export function raw(size: number): Codec<Buffer> {
   };
 }
 
+/** A C array of `length`, of which only the first are used: those behind them are zeros, and not read. */
+export function upTo(length: number, codec: Codec<number>): Codec<readonly number[]> {
+  const places = Array.from({ length }, (_, index) => index * codec.size);
+  return {
+    size: length * codec.size,
+    write: (bytes, offset, values) => {
+      if (values.length > length) {
+        throw new RangeError(`Cannot encode numbers: expected at most ${length} (value ${values.length})`);
+      }
+      places.forEach((place, index) => {
+        codec.write(bytes, offset + place, values[index] ?? 0);
+      });
+    },
+    read: (bytes, offset) =>
+      places.map((place) => codec.read(bytes, offset + place)).filter((value) => value !== 0),
+  };
+}
+
 /** Bytes that are always written as zero and never read: what C pads with, or sets aside. */
 export function padding(size: number): Codec<void> {
   return { size, write: (bytes, offset) => void bytes.fill(0, offset, offset + size), read: () => undefined };

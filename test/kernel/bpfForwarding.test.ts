@@ -108,7 +108,7 @@ beforeEach(async () => {
   await setTimeout(WAY_MS);
   const { tb_pods, tb_tunnels, tb_node } = datapath.maps;
   tb_node.set(0, {
-    uplink: index.up0,
+    uplinks: [index.up0],
     vxlan: index.vx0,
     address: parseIP('192.0.2.2') as IPv4,
     overlay_mtu: 1450,
@@ -341,7 +341,7 @@ for (const cast of CASTS) {
 
     test('without an overlay goes the way the routing table says', () => {
       datapath.maps.tb_node.set(0, {
-        uplink: index.up0,
+        uplinks: [index.up0],
         vxlan: 0,
         address: undefined,
         overlay_mtu: 0,

@@ -16,6 +16,7 @@ import {
   SCOPES,
   SERVICE_FLAGS,
   TUNNEL_FLAGS,
+  UPLINKS,
 } from '../../src/datapath/layout.ts';
 import { MAGLEV_RING } from '../../src/datapath/maglev.ts';
 import { OBJECTS } from '../../src/datapath/programs.ts';
@@ -96,6 +97,7 @@ test('states, flags and sizes have the numbers that maps.h gives them', () => {
     ...SCOPES.map((name, number) => [upper(name), number] as const),
     ...flagged('NAT', NAT_FLAGS),
     ['MAGLEV_RING', MAGLEV_RING],
+    ['UPLINKS', UPLINKS],
   ]);
   const defined = new Map(
     [...header.matchAll(/^#define (\w+) \(?(?:1 << )?(\d+)\)?/gm)].map(([line, name, number]) => [
