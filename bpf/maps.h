@@ -408,7 +408,8 @@ struct {
 } tb_tunnels SEC(".maps");
 
 /* FLAGS of a node: */
-#define NODE_MASQUERADES (1 << 0) /* towards the outside its pods are hidden behind it */
+#define NODE_MASQUERADES (1 << 0)     /* towards the outside its pods are hidden behind it */
+#define NODE_AWAITS_CLUSTER (1 << 1)  /* they will be, but nobody knows yet what is outside: until then nothing begins */
 
 /* Devices towards leaves that a node may have: two NICs, each with a leaf, and as many for another network. */
 #define UPLINKS 4

@@ -52,11 +52,13 @@ SUBPROGRAM int enter_masquerade(struct __sk_buff *skb, const struct packet *pack
 static __always_inline int masquerade(struct __sk_buff *skb, struct packet *packet, const struct pod *pod,
 				      const struct node *node)
 {
-	if (!is_hidden(pod, node))
-		return CONTINUE;
 	if (packet->protocol == IPPROTO_TCP ? !opens_connection(packet) : answers_echo(packet))
 		return CONTINUE;
+	if (!is_hidden(pod, node) && !(node->flags & NODE_AWAITS_CLUSTER))
+		return CONTINUE;
 	struct tunnel *inside = find_tunnel(&packet->destination);
+	if (!inside && node->flags & NODE_AWAITS_CLUSTER)
+		return drop(REASON_cluster_unknown);
 	if (inside)
 		return inside->flags & TUNNEL_OF_SERVICES ? REFUSED(REASON_outside_no_service) : CONTINUE;
 	int verdict = enter_masquerade(skb, packet, node);

@@ -66,7 +66,8 @@
 	REASON(handover_too_big, DENY, "A packet of a client outside does not fit into the tunnel to its backend's node: the client is told the size.") \
 	REASON(handover_no_backend, DROP, "Another node handed over a packet for a service that has no backend here.") \
 	REASON(handover_fragment, DROP, "A fragment was handed over before the first of its packet.") \
-	REASON(mss_clamped, EVENT, "A server was made to ask for segments that fit into a tunnel.")
+	REASON(mss_clamped, EVENT, "A server was made to ask for segments that fit into a tunnel.") \
+	REASON(cluster_unknown, DROP, "A pod asked somebody of whom nobody knows yet whether pods are to be hidden from him.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

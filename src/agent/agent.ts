@@ -24,6 +24,7 @@ import { describeNode, detectNode } from './detect.ts';
 import { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
 import { watchNode } from './nodeWatch.ts';
 import { joinOverlay } from './overlay.ts';
+import { fitPodMtus } from './podMtus.ts';
 import { recover } from './recovery.ts';
 import { reportsOf } from './resources.ts';
 import { segmentsOf } from './segments.ts';
@@ -97,10 +98,12 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     addresses: addressesOf(ipam, cluster.supply),
     records,
     ...attachments,
-    attach: (spec: AttachmentSpec) => attachments.attach(withMtu(spec, overlay.podMtu())),
+    attach: (spec: AttachmentSpec) => attachments.attach({ ...spec, room: overlay.podRoom }),
     turns: new Turns(),
     log: log.part('cni'),
   };
+  const fitMtus = () => fitPodMtus({ records, netlink, room: overlay.podRoom, log: log.part('attach') });
+  fitMtus();
   const watch = watchNode(
     node,
     config.uplink ?? [],
@@ -108,6 +111,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
       datapath.nodeChanged();
       overlay.changed();
       cluster.nodeChanged();
+      fitMtus();
     },
     log.part('node'),
   );
@@ -160,11 +164,6 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
  */
 function compileEarly(): void {
   setFlagsFromString('--always-sparkplug');
-}
-
-/** A pod whose packets go through tunnels leaves room for their headers, unless it was told a size itself. */
-function withMtu(spec: AttachmentSpec, mtu: number): AttachmentSpec {
-  return spec.kind.kind === 'veth' && spec.mtu === 0 ? { ...spec, mtu } : spec;
 }
 
 /** The second signal ends the process at once, as if nobody had listened. */

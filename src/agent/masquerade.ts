@@ -4,7 +4,7 @@ import { contains, parsePrefix } from '../address/prefix.ts';
 import { NO_ADDRESS, NODE_FLAGS } from '../datapath/layout.ts';
 import { natPorts, type PortRange } from '../datapath/natPorts.ts';
 import type { DatapathPodPrograms } from '../datapath/podPrograms.ts';
-import { changeThisNode } from '../datapath/uplink.ts';
+import { changeThisNode, readThisNode } from '../datapath/uplink.ts';
 import type { Log } from '../log.ts';
 import type { Change } from '../store/follow.ts';
 import type { IPPool } from '../store/kinds/ipPool.ts';
@@ -27,13 +27,29 @@ export function announceNode(config: AgentConfig, { ips }: NodeFacts): void {
   changeThisNode(config.bpfDir, {
     address: ips.find(isIPv4),
     ipv6: ips.find((ip) => !isIPv4(ip)) ?? NO_ADDRESS,
-    ...(!config.masquerade && { flags: 0 }),
+    flags: firstFlags(config),
     first_port: first,
     ports: last - first + 1,
   });
 }
 
-/** Begins to hide pods: not before it is known what is inside the cluster, or they would be hidden from that as well. */
+/**
+ * Where an earlier run has found out what is inside the cluster, that goes on. Otherwise pods begin nothing with whom it is not known
+ * of whether they are to be hidden from him: hidden too early, they would be so from the cluster as well, and too late, they would
+ * be seen outside, where nobody can answer.
+ */
+function firstFlags({ bpfDir, masquerade }: AgentConfig): number {
+  if (!masquerade) return 0;
+  const { flags } = readThisNode(bpfDir);
+  return flags & NODE_FLAGS.masquerades ? flags : NODE_FLAGS.awaitsCluster;
+}
+
+/** Whether pods' packets are held back until the cluster is known. */
+export function awaitsCluster({ bpfDir }: AgentConfig): boolean {
+  return (readThisNode(bpfDir).flags & NODE_FLAGS.awaitsCluster) !== 0;
+}
+
+/** Begins to hide pods: not before it is known what is inside the cluster. */
 export function startMasquerade({ bpfDir, masquerade }: AgentConfig): void {
   if (masquerade) changeThisNode(bpfDir, { flags: NODE_FLAGS.masquerades });
 }

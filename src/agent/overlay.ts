@@ -26,7 +26,7 @@ import { serviceRangesOn } from './bgpServices.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { Inventory } from './inventory.ts';
-import { startMasquerade } from './masquerade.ts';
+import { awaitsCluster, startMasquerade } from './masquerade.ts';
 import { freeOverlayAddresses, holdOverlayAddresses } from './overlayAddresses.ts';
 import { settling } from './settling.ts';
 import type { StoreState } from './storeState.ts';
@@ -36,6 +36,9 @@ const SETTLE_MS = 20;
 
 /** What the kernel has refused is tried again after this. */
 const RETRY_MS = 5_000;
+
+const HELD_BACK =
+  'what pods send out of the node is held back: nodes, pools and service ranges have not been read from the store yet';
 
 /** Where there is no uplink to ask. */
 const ETHERNET_MTU = 1500;
@@ -53,8 +56,8 @@ export interface OverlayParts {
 export interface Overlay {
   /** To be called when the node's segments have changed. */
   changed(): void;
-  /** Bytes that pods' packets may have; 0: as many as the uplink's. */
-  podMtu(): number;
+  /** Bytes that pods' packets leave free for headers of tunnels. */
+  readonly podRoom: number;
   plan(): TunnelPlan;
   /** Whether packets for this one address go to that node by a tunnel. */
   leadsTo(address: IP, node: string): boolean;
@@ -171,7 +174,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
 
   return {
     changed: settle.soon,
-    podMtu: () => (routing === 'overlay' ? overlayMtu() : 0),
+    podRoom: routing === 'overlay' ? OVERLAY_OVERHEAD : 0,
     plan: () => current,
     leadsTo: (address, to) =>
       current.prefixes.some(
@@ -187,7 +190,11 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     onSettled(listener) {
       settled = listener;
     },
-    problems: () => [...current.problems, ...(failure === undefined ? [] : [failure])],
+    problems: () => [
+      ...(awaitsCluster(config) ? [HELD_BACK] : []),
+      ...current.problems,
+      ...(failure === undefined ? [] : [failure]),
+    ],
     async stop() {
       clearTimeout(retry);
       watch.close();

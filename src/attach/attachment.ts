@@ -55,6 +55,8 @@ export interface AttachmentSpec {
   readonly kind: AttachmentKind;
   /** Bytes; 0: that of the uplink (veth), of the device itself (NIC), of the master (child). */
   readonly mtu: number;
+  /** Bytes that an MTU of the uplink's leaves free, for headers of tunnels. Absent: none. */
+  readonly room?: number | undefined;
   readonly mac?: Mac | undefined;
   /** Of one or both families, one or more each; the first of a family is the source of the pod's packets. */
   readonly addresses: readonly PodAddress[];

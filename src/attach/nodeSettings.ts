@@ -47,9 +47,14 @@ function linksTowards(nl: Netlink, address: IP): number[] {
 
 /** The MTU towards the rest of the world: that of the default route's link; 1500 without one. */
 export function uplinkMtu(nl: Netlink): number {
+  return knownUplinkMtu(nl) ?? ETHERNET_MTU;
+}
+
+/** Undefined while there is no default route. */
+export function knownUplinkMtu(nl: Netlink): number | undefined {
   for (const address of ELSEWHERE) {
     const [index] = linksTowards(nl, address);
     if (index !== undefined) return getLink(nl, index).mtu;
   }
-  return ETHERNET_MTU;
+  return undefined;
 }

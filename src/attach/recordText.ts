@@ -13,6 +13,7 @@ export interface SpecText {
   readonly netns: string;
   readonly kind: AttachmentKind;
   readonly mtu: number;
+  readonly room?: number | undefined;
   readonly mac?: string | undefined;
   readonly addresses: readonly { readonly address: string; readonly gateway?: string | undefined }[];
   readonly routes: readonly { readonly prefix: string; readonly via?: string | undefined }[];

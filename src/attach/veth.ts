@@ -13,7 +13,7 @@ import { setSysctl } from './sysctl.ts';
 /** A pair of virtual devices, one end in the pod, the other routed to by the node. */
 export function attachVeth(place: Workplace): Made {
   const { spec, node, pod, steps } = place;
-  const mtu = spec.mtu || uplinkMtu(node);
+  const mtu = spec.mtu || uplinkMtu(node) - (spec.room ?? 0);
   // Chosen here: udev gives an address of its own making to links that have a random one, after the fact.
   const host = { name: hostLinkName(spec.id), mac: derivedMac(spec.id, 'host') };
   const podMac = spec.mac ?? derivedMac(spec.id, 'pod');

@@ -353,7 +353,7 @@ export interface ThisNode {
 }
 
 /** `NODE_…` of maps.h. */
-export const NODE_FLAGS = { masquerades: 1 } as const;
+export const NODE_FLAGS = { masquerades: 1, awaitsCluster: 2 } as const;
 
 export const thisNode = struct<ThisNode>({
   uplinks: upTo(UPLINKS, u32),

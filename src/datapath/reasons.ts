@@ -314,6 +314,11 @@ export const REASONS = [
     kind: 'event',
     sentence: 'A server was made to ask for segments that fit into a tunnel.',
   },
+  {
+    name: 'cluster_unknown',
+    kind: 'drop',
+    sentence: 'A pod asked somebody of whom nobody knows yet whether pods are to be hidden from him.',
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

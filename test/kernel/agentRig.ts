@@ -66,10 +66,10 @@ export class AgentRig {
     return this.#agent?.pid ?? 0;
   }
 
-  /** Starts the agent, and waits until it serves. */
-  async start(): Promise<void> {
+  /** Starts the agent, and waits until it serves. @param changes What its configuration says otherwise this time. */
+  async start(changes: Record<string, unknown> = {}): Promise<void> {
     const file = join(this.directory, 'agent.yaml');
-    writeFileSync(file, JSON.stringify(this.#config));
+    writeFileSync(file, JSON.stringify({ ...this.#config, ...changes }));
     const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
     const words = [join(ROOT, 'dist/tombolo'), 'agent', '--config', file];
     const agent = this.node.start(process.execPath, words, { env, stdio: ['ignore', 'ignore', 'pipe'] });
