@@ -14,7 +14,7 @@ int tb_host_ingress(struct __sk_buff *skb)
 	if (parsed == NOT_IP)
 		return to_stack(REASON_stack_not_ip);
 	if (parsed == PARSED && is_for_router(skb, &packet)) {
-		struct way *way = known_way(skb, &packet);
+		struct way *way = known_way(skb, &packet, 0);
 		if (way)
 			return take_way(skb, &packet, way);
 	}

@@ -32,29 +32,33 @@ static __always_inline int take_way(struct __sk_buff *skb, const struct packet *
 }
 
 /* The way of a packet whose flow has come by a moment ago; NULL: it has to be found. */
-static __always_inline struct way *known_way(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline struct way *known_way(struct __sk_buff *skb, const struct packet *packet, __be32 through)
 {
 	struct way *way = may_be_remembered(packet) ? place_of_way(packet) : NULL;
-	if (!way || !is_way_of(way, skb, packet) || wire_length(skb, packet) > way->longest)
+	if (!way || !is_way_of(way, skb, packet, through) || way->until <= now_nanoseconds())
 		return NULL;
-	return way->until > now_nanoseconds() ? way : NULL;
+	return way->kind == WAY_TO_POD || wire_length(skb, packet) <= way->longest ? way : NULL;
+}
+
+/* CONTINUE: the way is found. As every receiver, the pod takes packets larger than its MTU. */
+static __always_inline int find_way_to_pod(const struct pod *pod, struct way *way)
+{
+	if (pod->flags & POD_STACK)
+		return to_stack(REASON_stack_pod);
+	way->kind = WAY_TO_POD;
+	way->device = pod->ifindex;
+	way->untranslated = 0;
+	__builtin_memcpy(way->pod.mac, pod->mac, sizeof(way->pod.mac));
+	__builtin_memcpy(way->pod.gateway, pod->gateway, sizeof(way->pod.gateway));
+	return CONTINUE;
 }
 
 /* CONTINUE: the way is found. */
 static __always_inline int find_way(struct __sk_buff *skb, const struct packet *packet, struct way *way)
 {
 	const struct pod *pod = find_pod(&packet->destination);
-	way->untranslated = 0;
-	if (pod) {
-		if (pod->flags & POD_STACK)
-			return to_stack(REASON_stack_pod);
-		way->kind = WAY_TO_POD;
-		way->device = pod->ifindex;
-		way->longest = -1; /* as every receiver, the pod takes packets larger than its MTU */
-		__builtin_memcpy(way->pod.mac, pod->mac, sizeof(way->pod.mac));
-		__builtin_memcpy(way->pod.gateway, pod->gateway, sizeof(way->pod.gateway));
-		return CONTINUE;
-	}
+	if (pod)
+		return find_way_to_pod(pod, way);
 	const struct node *node = this_node();
 	const struct tunnel *tunnel = find_tunnel(&packet->destination);
 	way->untranslated = tunnel && !(tunnel->flags & TUNNEL_OF_SERVICES) && stays_untranslated(packet);
@@ -64,6 +68,21 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct packet *
 		return to_stack(REASON_stack_mtu);
 	way_to_tunnel(node, tunnel, way);
 	return CONTINUE;
+}
+
+/* A packet that has come to the node goes to a pod as `deliver` has it, and so may the others of its flow. */
+static __always_inline int deliver_flow(struct __sk_buff *skb, const struct packet *packet, const struct pod *pod,
+					__be32 through)
+{
+	struct way *way = place_of_way(packet);
+	if (!way)
+		return PASS;
+	way->until = 0; /* whosever it was */
+	int verdict = find_way_to_pod(pod, way);
+	if (verdict != CONTINUE)
+		return verdict;
+	remember_way(way, skb, packet, through);
+	return take_way(skb, packet, way);
 }
 
 /* Sends the packet on by the way that is found for it. `remembers`: the others of its flow, as they come by this device, may
@@ -78,6 +97,6 @@ static __always_inline int leave(struct __sk_buff *skb, const struct packet *pac
 	if (verdict != CONTINUE)
 		return verdict;
 	if (remembers && may_be_remembered(packet))
-		remember_way(way, skb, packet);
+		remember_way(way, skb, packet, 0);
 	return take_way(skb, packet, way);
 }

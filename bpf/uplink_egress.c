@@ -2,6 +2,7 @@
 #include "node_services.h"
 #include "packet.h"
 #include "refuse.h"
+#include "tunnelled.h"
 #include "untranslated.h"
 #include "verdict.h"
 
@@ -9,7 +10,7 @@ SEC("tc/egress")
 int tb_uplink_out(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	if (is_untranslated(skb))
+	if (is_untranslated(skb) || is_tunnel_of(skb, EGRESS))
 		return PASS;
 	if (parse(skb, &packet) != PARSED)
 		return PASS;

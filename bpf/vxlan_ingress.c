@@ -17,11 +17,16 @@ int tb_vxlan_in(struct __sk_buff *skb)
 	struct packet packet = {};
 	/* Without the whole IP header there are no addresses, and so no node that may have sent it. */
 	int parsed = parse(skb, &packet);
-	if (parsed == NOT_IP || !belongs_to(&packet.source, sender_of(skb)))
+	__be32 through = sender_of(skb);
+	if (parsed == NOT_IP || !through)
 		return drop(REASON_unknown_tunnel);
-	if (parsed == TRUNCATED || !is_for_router(skb, &packet))
-		return PASS;
-	return arrive(skb, &packet, false);
+	bool for_router = parsed == PARSED && is_for_router(skb, &packet);
+	struct way *way = for_router ? known_way(skb, &packet, through) : NULL;
+	if (way)
+		return take_way(skb, &packet, way);
+	if (!belongs_to(&packet.source, through))
+		return drop(REASON_unknown_tunnel);
+	return for_router ? arrive(skb, &packet, through) : PASS;
 }
 
 char _license[] SEC("license") = "GPL";

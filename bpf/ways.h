@@ -1,5 +1,5 @@
-/* This file contains the memory of ways: what the tables and the routing table have said of one packet a pod sends holds for
- * the others of its flow, for a moment. */
+/* This file contains the memory of ways: what the tables and the routing table have said of one packet from or to a pod holds
+ * for the others of its flow, for a moment. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -30,6 +30,7 @@ struct way {
 	__be16 source_port;
 	__be16 destination_port;
 	__u32 from; /* ifindex they come by */
+	__be32 through; /* node at the other end of the tunnel they come out of; 0: they do not */
 	__u8 from_mac[ETH_ALEN];
 	__u8 protocol;
 	/* Where to: */
@@ -75,7 +76,8 @@ static __always_inline bool may_be_remembered(const struct packet *packet)
 	return packet->fragment == WHOLE && has_ports(packet->protocol);
 }
 
-static __always_inline bool is_way_of(const struct way *way, struct __sk_buff *skb, const struct packet *packet)
+static __always_inline bool is_way_of(const struct way *way, struct __sk_buff *skb, const struct packet *packet,
+				      __be32 through)
 {
 	struct ethhdr *ethernet = (void *)(long)skb->data;
 	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end)
@@ -84,11 +86,11 @@ static __always_inline bool is_way_of(const struct way *way, struct __sk_buff *s
 	const __u16 *expected = (const __u16 *)way->from_mac;
 	return way->source_port == packet->source_port && way->destination_port == packet->destination_port &&
 	       address_equal(&way->source, &packet->source) && address_equal(&way->destination, &packet->destination) &&
-	       way->protocol == packet->protocol && way->from == skb->ifindex && mac[0] == expected[0] &&
-	       mac[1] == expected[1] && mac[2] == expected[2];
+	       way->protocol == packet->protocol && way->from == skb->ifindex && way->through == through &&
+	       mac[0] == expected[0] && mac[1] == expected[1] && mac[2] == expected[2];
 }
 
-static __always_inline void remember_way(struct way *way, struct __sk_buff *skb, const struct packet *packet)
+static __always_inline void remember_way(struct way *way, struct __sk_buff *skb, const struct packet *packet, __be32 through)
 {
 	struct ethhdr *ethernet = (void *)(long)skb->data;
 	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end)
@@ -100,5 +102,6 @@ static __always_inline void remember_way(struct way *way, struct __sk_buff *skb,
 	way->destination_port = packet->destination_port;
 	way->protocol = packet->protocol;
 	way->from = skb->ifindex;
+	way->through = through;
 	way->until = now_nanoseconds() + WAY_NANOSECONDS;
 }

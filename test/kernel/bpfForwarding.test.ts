@@ -403,6 +403,21 @@ for (const cast of CASTS) {
       redirected(outcome, { ...outcome.given, ...macs, ttl: 63 }, 'forwarded_to_pod');
     });
 
+    test('for a pod is looked at as before where the way is known', async () => {
+      const sent = { transport: tcp({ from: 80, to: 40000, flags: '.' }) };
+      const first = coming(sent);
+      assert.equal(words(coming(sent).data), words(first.data));
+      assert.deepEqual(datapath.metrics(), { forwarded_to_pod: 2 });
+      datapath.forget();
+      leftToStack(coming({ ...sent, ttl: 1 }), 'stack_ttl');
+      const entry = datapath.maps.tb_pods.get(parseIP(pod));
+      assert.ok(entry);
+      datapath.maps.tb_pods.set(parseIP(pod), { ...entry, flags: POD_FLAGS.stack });
+      await setTimeout(WAY_MS);
+      datapath.forget();
+      leftToStack(coming(sent), 'stack_pod');
+    });
+
     test('for nobody here, or for another device, is left alone and not counted', () => {
       for (const fields of [
         { destination: cast.node },

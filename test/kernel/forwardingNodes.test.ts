@@ -8,7 +8,7 @@ import { serviceYaml, sliceYaml } from './agentRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
 import { PacketSocket } from './packetSocket.ts';
-import { frame, udp } from './packets.ts';
+import { frame, tcp, udp } from './packets.ts';
 
 const namespaces = new TestNamespaces('forwarding');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
@@ -316,13 +316,14 @@ describe('four nodes, two of them in the overlay', () => {
     const mac = rig.node(1).rig.node.ip('link show up0')[0].address;
     const own = rig.fabric.ip('link show br0')[0].address;
     const socket = new PacketSocket(rig.fabric, rig.node(1).port);
-    const tunnelled = (outer: string, inner: string) => {
+    const datagram = udp({ from: 5, to: 9999, payload: 'hidden' });
+    const tunnelled = (outer: string, inner: string, transport = datagram) => {
       const body = frame({
         sourceMac: '02:74:c0:00:02:0c',
         destinationMac: '02:74:c0:00:02:0b',
         source: inner,
         destination: pod(1).address,
-        transport: udp({ from: 5, to: 9999, payload: 'hidden' }),
+        transport,
       });
       const header = Buffer.from([8, 0, 0, 0, 0, 0, 111, 0]);
       return frame({
@@ -348,6 +349,19 @@ describe('four nodes, two of them in the overlay', () => {
     assert.equal(wasHeard(), false);
     socket.send(tunnelled('192.0.2.12', pod(2).address));
     assert.equal(wasHeard(), true);
+    // A flow whose way is known has it for packets from the same node alone.
+    const segment = (payload: string) => tcp({ from: 5, to: 9999, flags: '.', payload });
+    const forged = await counted(rig.node(1), 'unknown_tunnel', () => {
+      socket.send(tunnelled('192.0.2.12', pod(2).address, segment('honest')));
+      socket.send(tunnelled('192.0.2.99', pod(2).address, segment('forged')));
+      socket.send(tunnelled('192.0.2.12', pod(2).address, segment('honest too')));
+    });
+    assert.equal(forged, 1);
+    const heard = arrived.frames().map((bytes) => /honest( too)?|forged/.exec(bytes.toString('latin1'))?.[0]);
+    assert.deepEqual(
+      heard.filter((text) => text !== undefined),
+      ['honest', 'honest too'],
+    );
     socket.close();
     arrived.close();
   });
