@@ -31,6 +31,25 @@ export async function plainPair(
   return { nodes, client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
 }
 
+/** Two pods with a NIC each at two ends of a cable, and nothing else: neither programs nor a node in between. */
+export async function plainNicPair(
+  namespaces: TestNamespaces,
+  name: string,
+  directory: string,
+): Promise<Pair> {
+  const { a, b } = cable(namespaces, name);
+  const pod = (node: TestNamespace, role: string, address: string) => {
+    const namespace = namespaces.create(`${name}-${role}`);
+    node.run('ip', ...`link add nic0 link up0 netns ${namespace.name} type macvlan mode bridge`.split(' '));
+    namespace.run('ip', ...`address add ${address}/16 dev nic0`.split(' '));
+    namespace.run('ip', 'link', 'set', 'nic0', 'up');
+    return namespace;
+  };
+  const client = pod(a, 'client', CLIENT_ADDRESS);
+  const server = await serve(pod(b, 'server', SERVER_ADDRESS), directory);
+  return { client, server, serverAddress: SERVER_ADDRESS, serviceAddress: SERVICE_ADDRESS };
+}
+
 function oneNode(namespaces: TestNamespaces, name: string): Nodes {
   const node = namespaces.create(name);
   node.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
