@@ -73,7 +73,10 @@ test('on a full node the operator’s reason is told, where there is one', () =>
   const full = { usage: [usage('10.0.0.0/28', 'open', 16n, 16)] };
   assert.match(explain(situation(full)).families[0]?.outlook ?? '', /asks the operator for a segment/);
   const short = { ...full, shortage: 'pool open has no free block' };
-  assert.match(explain(situation(short)).families[0]?.outlook ?? '', /pool open has no free block\. An ADD asks other nodes to lend one/);
+  assert.match(
+    explain(situation(short)).families[0]?.outlook ?? '',
+    /pool open has no free block\. An ADD asks other nodes to lend one/,
+  );
 });
 
 test('a typo is told as the ADD would tell it', () => {
