@@ -79,6 +79,11 @@ export class BlockRoutes {
     return this.#open.addresses;
   }
 
+  /** Somebody may have taken a route away: what should be there is looked for at the next call. */
+  compareAgain(): void {
+    this.#open = undefined;
+  }
+
   async #make(passages: readonly Passage[]): Promise<ReadonlySet<IP>> {
     const nodes = new Map<string, readonly IP[]>();
     for (const { node } of passages) if (!nodes.has(node)) nodes.set(node, await this.#addressesOf(node));
@@ -130,6 +135,13 @@ export class BlockRoutes {
       if (!hasCode(error, 'ESRCH')) throw error;
     }
   }
+}
+
+/** The addresses of this node's blocks that packets get through to other nodes for. */
+export function listPassages(netlink: Netlink): IP[] {
+  return listRoutes(netlink, { table: MAIN_TABLE, protocol: TOMBOLO })
+    .filter(({ priority }) => priority === PASSAGE_PRIORITY)
+    .map(({ prefix }) => prefix.address);
 }
 
 function isHost(prefix: Prefix, address: IP): boolean {

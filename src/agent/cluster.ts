@@ -5,6 +5,7 @@ import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { EventRecorder } from '../store/events.ts';
+import type { Change } from '../store/follow.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
 import { tellFailure } from './addressEvents.ts';
 import type { Supply } from './addresses.ts';
@@ -254,11 +255,13 @@ export function joinCluster(parts: ClusterParts): Cluster {
     feed.onSlice(change);
     program.soon();
   });
-  store.follow('NodeNetwork', (change) => {
+  const takeNetwork = (change: Change<NodeNetwork>) => {
     if (change.type === 'interrupted') return;
     network = ownNetwork(network, change, node.name);
     assign.soon();
-  });
+  };
+  // Apart from those of the others, which change as often as anything happens anywhere.
+  store.follow('NodeNetwork', takeNetwork, { fields: { 'metadata.name': node.name } });
   store.follow('IPPool', (change) => bindings.onPool(change));
   bgp.onLeaving(() => holders.leaving().map(hostPrefix));
   bgp.onWithdrawn(() => {
@@ -291,6 +294,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     },
     events,
     async reconcile() {
+      blocks.compareAgain();
       blocks.drop(ipam.segments());
       bgp.changed();
       await reconcileClaims();

@@ -6,8 +6,11 @@ import type { Metric } from './metrics.ts';
 
 /** How near the kernel is to refusing neighbours: every node on the link is one, and every pod of this one. */
 export function neighbourMetrics(tables: readonly NeighbourTable[]): Metric[] {
-  const samples = (value: (table: NeighbourTable) => number) =>
-    tables.map((table) => ({ labels: { family: `ipv${table.family}` }, value: value(table) }));
+  const samples = (number: (table: NeighbourTable) => number | undefined) =>
+    tables.flatMap((table) => {
+      const value = number(table);
+      return value === undefined ? [] : [{ labels: { family: `ipv${table.family}` }, value }];
+    });
   return [
     {
       name: 'tombolo_neighbour_entries',
@@ -17,9 +20,9 @@ export function neighbourMetrics(tables: readonly NeighbourTable[]): Metric[] {
     },
     {
       name: 'tombolo_neighbour_max_entries',
-      help: 'What the neighbour table has room for (gc_thresh3).',
+      help: 'What the neighbour table has room for (gc_thresh3); shown in the first network namespace alone.',
       type: 'gauge',
-      samples: samples(({ limit }) => limit ?? Number.POSITIVE_INFINITY),
+      samples: samples(({ limit }) => limit),
     },
     {
       name: 'tombolo_neighbour_overflows_total',

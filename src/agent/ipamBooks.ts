@@ -9,6 +9,7 @@ import { listLinks } from '../netlink/link.ts';
 import { listRoutes, MAIN_TABLE, TOMBOLO } from '../netlink/route.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { Store } from '../store/store.ts';
+import { listPassages } from './blockRoutes.ts';
 import type { Cluster } from './cluster.ts';
 import type { NodeFacts } from './detect.ts';
 import { NODE_ITSELF } from './overlayAddresses.ts';
@@ -51,11 +52,13 @@ export async function booksOf({ ipam, records, netlink, cluster, store, node }: 
       key: claimKey(claim),
       addresses: [...boundAddresses(claim), ...unboundAddresses(claim)],
       holder: viewOf(claim).holder,
+      passed: claim.status?.passedTo !== undefined && claim.status.passedTo === claim.status.container,
     })),
     kept: ipam.kept(),
     blackholes: listRoutes(netlink, { table: MAIN_TABLE, protocol: TOMBOLO, type: 'blackhole' }).map(
       ({ prefix }) => prefix,
     ),
+    passages: listPassages(netlink),
     links: strangersNetworks(netlink, node),
     now: Date.now(),
   };

@@ -71,8 +71,8 @@ export interface Overlay {
 
 /** Keeps maps, device and routes as nodes and pools in the store say. Until those are known, an earlier run's serve on. */
 export function joinOverlay({ config, node, ipam, netlink, store, log }: OverlayParts): Overlay {
-  const networks = new Inventory<NodeNetwork>();
-  const pools = new Inventory<IPPool>();
+  const networks = new Inventory<NodeNetwork>(waysTo);
+  const pools = new Inventory<IPPool>(({ spec }) => spec);
   const configurations = new Inventory<BGPConfiguration>();
   const services = new HandedOverServices();
   const ownAddress = () => node.ips.find(isIPv4);
@@ -153,12 +153,10 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   );
 
   store.follow('NodeNetwork', (change) => {
-    networks.take(change);
-    settle.soon();
+    if (networks.take(change)) settle.soon();
   });
   store.follow('IPPool', (change) => {
-    pools.take(change);
-    settle.soon();
+    if (pools.take(change)) settle.soon();
   });
   store.follow('BGPConfiguration', (change) => {
     if (configurations.take(change)) settle.soon();
@@ -236,6 +234,12 @@ class HandedOverServices {
     if (isHandedOver(service)) this.#keys.add(key);
     else this.#keys.delete(key);
   }
+}
+
+/** Of all that nodes say of themselves, what decides on the ways to them: not how many addresses are in use. */
+function waysTo({ spec, status }: NodeNetwork): unknown {
+  const reported = status?.segments?.map(({ cidr, gateway }) => [cidr, gateway]);
+  return [spec.segments, status?.nodeIPs, status?.routing, status?.borrowed, reported];
 }
 
 /** Whether somebody may have taken away what is ours: network managers tidy up what they do not know. */

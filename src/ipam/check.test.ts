@@ -15,7 +15,7 @@ function attachment(containerID: string, address: string): Books['attachments'][
 }
 
 function claim(holder?: { node: string; container: string }): Books['claims'][number] {
-  return { key: 'shop/db-0', addresses: [parseIP('10.0.0.5')], holder };
+  return { key: 'shop/db-0', addresses: [parseIP('10.0.0.5')], holder, passed: holder !== undefined };
 }
 
 function found(more: Partial<Books>): string[] {
@@ -29,6 +29,7 @@ function found(more: Partial<Books>): string[] {
     claims: [],
     kept: new Map(),
     blackholes: [parsePrefix('10.0.0.0/28')],
+    passages: [],
     links: [],
     now: 3_600_000,
     ...more,
@@ -102,6 +103,22 @@ test('a claim and the journal disagree about who holds an address, or for whom i
   );
   const rightful = { ...elsewhere, holder: { node: 'n1', container: 'b' } };
   assert.deepEqual(found({ ...books, claims: [rightful] }), []);
+});
+
+test('an address that is lent and that the black hole of its block swallows is found', () => {
+  const kept = new Map([[parseIP('10.0.0.5'), 'shop/db-0']]);
+  const lent = claim({ node: 'n2', container: 'c' });
+  assert.deepEqual(found({ claims: [lent], kept }), [
+    'borrowed address without a way: 10.0.0.5: node n2 holds it by claim shop/db-0, and this node drops what is sent there',
+  ]);
+  assert.deepEqual(found({ claims: [lent], kept, passages: [parseIP('10.0.0.5')] }), []);
+  assert.deepEqual(
+    found({ claims: [{ ...lent, passed: false }], kept }),
+    [],
+    'its ADD waits for the way still',
+  );
+  const others = { ...lent, addresses: [parseIP('10.0.0.17')] };
+  assert.deepEqual(found({ claims: [others] }), [], "another node's block");
 });
 
 test('a black hole wider than the segments is found, and a segment without one, unless it is one address', () => {

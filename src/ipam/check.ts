@@ -26,6 +26,8 @@ export interface Books {
   readonly kept: ReadonlyMap<IP, string>;
   /** Whether the main routing table drops what is sent to a block and nobody has. */
   readonly blackholes: readonly Prefix[];
+  /** Addresses of this node's segments that its black holes let through to other nodes. */
+  readonly passages: readonly IP[];
   /** Networks on the node's own links, of others' making: `docker0` and its like. */
   readonly links: readonly { readonly name: string; readonly network: Prefix }[];
   /** Wall time in ms. */
@@ -43,6 +45,8 @@ export interface ClaimBook {
   readonly key: string;
   readonly addresses: readonly IP[];
   readonly holder: { readonly node: string; readonly container: string } | undefined;
+  /** Whether the node of its block has said that packets get through to this holder. */
+  readonly passed: boolean;
 }
 
 /** Something that two books say differently. */
@@ -52,6 +56,7 @@ export interface Finding {
     | 'claimed address not kept'
     | 'address kept for no claim'
     | 'address of a claim held without it'
+    | 'borrowed address without a way'
     | 'segment without black hole'
     | 'black hole without segment'
     | 'pool on a link'
@@ -81,6 +86,7 @@ export function check(books: Books): Finding[] {
     ...books.segments.flatMap((segment) => checkSegment(segment, books)),
     ...checkClaims(books),
     ...checkBlackholes(books),
+    ...checkPassages(books),
     ...checkLinks(books),
   ];
 }
@@ -158,6 +164,25 @@ function checkBlackholes({ segments, blackholes }: Books): Finding[] {
       }),
     );
   return [...missing, ...dangling];
+}
+
+/** A node that has lent an address drops the packets for it, unless it has a route past its own black hole. */
+function checkPassages({ claims, segments, passages, node }: Books): Finding[] {
+  const routed = segments.filter(({ gateway }) => gateway === undefined).map(({ prefix }) => prefix);
+  return claims.flatMap(({ key, addresses, holder, passed }) =>
+    holder === undefined || holder.node === node || !passed
+      ? []
+      : addresses
+          .filter((address) => routed.some((prefix) => contains(prefix, address)))
+          .filter((address) => !passages.includes(address))
+          .map(
+            (address): Finding => ({
+              kind: 'borrowed address without a way',
+              object: formatIP(address),
+              message: `node ${holder.node} holds it by claim ${key}, and this node drops what is sent there`,
+            }),
+          ),
+  );
 }
 
 function checkLinks({ pools, links }: Books): Finding[] {

@@ -62,6 +62,27 @@ test('what a node lacks is named, and only that', () => {
   for (const [change, expected] of cases) assert.deepEqual(notOk(change), expected);
 });
 
+test('a neighbour table that a cluster would fill comes with the limit that it should have', () => {
+  const mended = (facts: Partial<Facts>) => {
+    const { verdict } =
+      judgeAll({ ...HEALTHY, ...facts }).find(({ name }) => name === 'neighbour table') ?? {};
+    return verdict?.status === 'warn' ? verdict.mend : verdict?.status;
+  };
+  assert.equal(mended({ clusterNodes: 512 }), 'ok', 'half of 1024');
+  assert.equal(
+    mended({ clusterNodes: 513 }),
+    'sysctl -w net.ipv4.neigh.default.gc_thresh3=4096; sysctl -w net.ipv6.neigh.default.gc_thresh3=4096',
+  );
+  assert.equal(
+    mended({ neighbours: new Map([[4, 600]]) }),
+    'sysctl -w net.ipv4.neigh.default.gc_thresh3=4096',
+  );
+  const raised = new Map(
+    [...HEALTHY.sysctls].map(([name, value]) => [name, name.endsWith('gc_thresh3') ? '16384' : value]),
+  );
+  assert.equal(mended({ clusterNodes: 5_000, sysctls: raised }), 'ok');
+});
+
 test('whatever is not well comes with the way to mend it', () => {
   const broken = judgeAll({
     ...HEALTHY,

@@ -260,6 +260,10 @@ describe('an agent', () => {
     assert.equal(value('tombolo_endpoints'), 2);
     assert.ok(value('tombolo_cni_calls_total{verb="ADD",code="0"}') >= 1);
     assert.ok(value('tombolo_ipam_addresses{segment="10.77.0.0/24",state="used"}') === 2);
+    for (const family of ['ipv4', 'ipv6']) {
+      assert.ok(value(`tombolo_neighbour_entries{family="${family}"}`) >= 0, family);
+      assert.ok(value(`tombolo_neighbour_overflows_total{family="${family}"}`) >= 0, family);
+    }
     assert.ok(value('tombolo_datapath_events_total{reason="flow_created",kind="event"}') > 0);
     for (const line of body.trimEnd().split('\n')) {
       assert.match(line, /^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{([a-z]+="[^"]*",?)+\})? [0-9.e+-]+(Inf)?)$/);

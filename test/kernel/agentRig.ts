@@ -193,7 +193,8 @@ export class AgentRig {
   }
 }
 
-function standAlone(namespaces: TestNamespaces, name: string): Place {
+/** A node behind a leaf of its own. */
+export function standAlone(namespaces: TestNamespaces, name: string): Place {
   const [node, leaf] = [namespaces.create(`${name}-node`), namespaces.create(`${name}-leaf`)];
   node.run('ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'down0', 'netns', leaf.name);
   leaf.run('ip', 'address', 'add', '192.0.2.1/24', 'dev', 'down0');

@@ -154,6 +154,17 @@ describe('a fixed address', () => {
     assert.equal(netns('web').pings(moved.address), true, 'through the black hole of its block');
     assert.notEqual((await add(a, 'three', 'web-2')).address, first.address);
 
+    // Somebody takes the way through away: that is found, and mended.
+    a.node.run('ip', 'route', 'delete', `${first.address}/32`, 'proto', '111');
+    assert.equal(netns('web').pings(moved.address), false);
+    const found = JSON.parse((await a.cli(['ipam', 'check', '-o', 'json'])).stdout);
+    assert.deepEqual(
+      found.map(({ kind, object }: { kind: string; object: string }) => [kind, object]),
+      [['borrowed address without a way', first.address]],
+    );
+    assert.equal((await a.cli(['ipam', 'check', '--fix'])).status, 0);
+    assert.equal(netns('web').pings(moved.address), true);
+
     dropPod(a, 'db-0', 'pod-3');
     await del(b, 'two');
     const home = await add(a, 'four', 'db-0', 'pod-3');

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { after, afterEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAllDocuments } from 'yaml';
 import { eventually } from '../../src/store/compliance.ts';
 import { CLAIM_PROTECTION } from '../../src/store/kinds/ipClaim.ts';
@@ -11,7 +12,7 @@ import type { Kind, ObjectOf } from '../../src/store/kinds/registry.ts';
 import { openKubernetesStore } from '../../src/store/kubernetes/kubernetes.ts';
 import { type Access, StrictApiServer } from '../../src/store/kubernetes/strictApiServer.ts';
 import type { Store } from '../../src/store/store.ts';
-import { AgentRig } from './agentRig.ts';
+import { AgentRig, standAlone } from './agentRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { TestOperator } from './operatorRig.ts';
 
@@ -79,11 +80,30 @@ const namespaces = new TestNamespaces('permissions');
 const directory = mkdtempSync('/run/tbpermissions-');
 const closing: (() => unknown)[] = [];
 
-after(async () => {
-  for (const close of closing.reverse()) await close();
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+after(() => {
   namespaces.close();
   rmSync(directory, { recursive: true });
 });
+
+/** A server, its administrator, and a node that finds it at its leaf. */
+async function newCluster(name: string, authorize: (access: Access) => boolean) {
+  const server = await StrictApiServer.start();
+  server.pageSize = 500;
+  closing.push(() => server.stop());
+  server.authorize = authorize;
+  const store = administrator(server);
+  closing.push(() => store.close());
+  const place = standAlone(namespaces, name);
+  const nearby = place.leaf.inside(() => server.serve((one) => one.listen(0)));
+  const url = `http://192.0.2.1:${(nearby.address() as AddressInfo).port}`;
+  const settings = { segments: [], store: kubeconfig('tombolo-agent', url), bgp: '192.0.2.2:1790' };
+  const rig = new AgentRig(namespaces, name, settings, place);
+  closing.push(() => rig.remove());
+  return { server, store, rig };
+}
 
 function kubeconfig(account: string, server: string): string {
   const file = join(directory, `${account}.kubeconfig`);
@@ -110,28 +130,17 @@ async function put<K extends Kind>(store: Store, object: ObjectOf<K> & { status?
   if (object.status !== undefined) await store.updateStatus({ ...created, status: object.status });
 }
 
-test('agent and operator need what deploy/rbac.yaml grants them, all of it and nothing else', async () => {
-  const server = await StrictApiServer.start();
-  server.pageSize = 500;
-  closing.push(() => server.stop());
-  const authorizer = new Authorizer();
-  server.authorize = authorizer.allows;
-  const store = administrator(server);
-  closing.push(() => store.close());
+/** One more segment for a node, whoever else is writing. */
+async function assign(store: Store, name: string, segment: { cidr: string; generation: number }) {
+  await eventually(async () => {
+    const { spec, ...network } = await store.get('NodeNetwork', { name });
+    await store.update({ ...network, spec: { segments: [...(spec.segments ?? []), segment] } });
+  });
+}
 
-  // The agent is in a namespace of its own, and finds the server at its leaf.
-  const places = new AgentRig(namespaces, 'places');
-  places.discard();
-  const nearby = places.leaf.inside(() => server.serve((one) => one.listen(0)));
-  const url = `http://192.0.2.1:${(nearby.address() as AddressInfo).port}`;
-  const agentStore = kubeconfig('tombolo-agent', url);
-  const rig = new AgentRig(
-    namespaces,
-    'perm',
-    { segments: [], store: agentStore, bgp: '192.0.2.2:1790' },
-    { node: places.node, leaf: places.leaf },
-  );
-  closing.push(() => rig.remove());
+test('agent and operator need what deploy/rbac.yaml grants them, all of it and nothing else', async () => {
+  const authorizer = new Authorizer();
+  const { server, store, rig } = await newCluster('perm', authorizer.allows);
   const operatorStore = kubeconfig('tombolo-operator', server.url.origin);
   const start = () => TestOperator.over(operatorStore, '--shrink-after', '1');
 
@@ -231,8 +240,7 @@ test('agent and operator need what deploy/rbac.yaml grants them, all of it and n
   // A block that another node uses is given up by whoever does not use it.
   await put<'Node'>(store, { ...core, kind: 'Node', metadata: { name: 'twin' } });
   const free = { cidr: '10.99.0.0/31', generation: 1 };
-  const mine = await store.get('NodeNetwork', { name: 'perm' });
-  await store.update({ ...mine, spec: { segments: [...(mine.spec.segments ?? []), free] } });
+  await assign(store, 'perm', free);
   await put<'NodeNetwork'>(store, {
     ...own,
     kind: 'NodeNetwork',
@@ -252,4 +260,45 @@ test('agent and operator need what deploy/rbac.yaml grants them, all of it and n
   await eventually(() => assert.deepEqual(authorizer.unused, []), PATIENCE_MS).catch(() => {});
   assert.deepEqual([...authorizer.refused].sort(), [], 'asked for, and not granted');
   assert.deepEqual(authorizer.unused, [], 'granted, and never asked for');
+});
+
+test('what happens on other nodes costs an agent no request', async () => {
+  const asked: string[] = [];
+  const { store, rig } = await newCluster('frugal', ({ token, verb, resource }) => {
+    if (token !== 'admin') asked.push(`${verb} ${resource}`);
+    return true;
+  });
+  const [own, core] = [{ apiVersion: OURS }, { apiVersion: 'v1' }];
+  const addresses = [{ type: 'InternalIP', address: '192.0.2.2' }];
+  await put<'Node'>(store, { ...core, kind: 'Node', metadata: { name: 'frugal' }, status: { addresses } });
+  const segments = (third: number) => [{ cidr: `10.87.${third}.0/24`, generation: 1 }];
+  for (const [name, third] of [
+    ['frugal', 1],
+    ['other', 2],
+  ] as const) {
+    const spec = { segments: segments(third) };
+    await put<'NodeNetwork'>(store, { ...own, kind: 'NodeNetwork', metadata: { name }, spec });
+  }
+  await rig.start();
+  await eventually(async () => {
+    const { status } = await store.get('NodeNetwork', { name: 'frugal' });
+    assert.equal(status?.segments?.[0]?.cidr, '10.87.1.0/24');
+  }, PATIENCE_MS);
+  await rig.pod('a');
+  await sleep(2_500);
+  asked.length = 0;
+  for (let used = 1; used <= 20; used++) {
+    const other = await store.get('NodeNetwork', { name: 'other' });
+    const status = { nodeIPs: ['192.0.2.3'], segments: segments(2).map((one) => ({ ...one, used })) };
+    await store.updateStatus({ ...other, status });
+    await sleep(20);
+  }
+  await sleep(500);
+  assert.deepEqual(asked, []);
+  // The watch was alive all the time: what is the agent's own is answered.
+  await assign(store, 'frugal', { cidr: '10.87.3.0/24', generation: 1 });
+  await eventually(async () => {
+    const { status } = await store.get('NodeNetwork', { name: 'frugal' });
+    assert.equal(status?.segments?.length, 2);
+  }, PATIENCE_MS);
 });
