@@ -164,6 +164,24 @@ test('limits of the pool and of the node hold', () => {
   assert.deepEqual([...capped.assignments, ...blocks.assignments], []);
 });
 
+test('a node grows by as many blocks as its pool says, and holds no fewer addresses than that', () => {
+  const stepped = pool({ expansion: { low: 1, high: 64, min: 0, max: 1024, step: 3 } });
+  assert.deepEqual(held(world([stepped], [node('a')])), {
+    a: ['10.0.0.0/28 claimed 1', '10.0.0.16/28 claimed 1', '10.0.0.32/28 claimed 1'],
+  });
+  const expansion = { low: 1, high: 1, min: 40, max: 1024, step: 1 };
+  assert.equal(held(world([pool({ expansion })], [node('a')])).a?.length, 3, '40 addresses are three blocks');
+
+  const idle = ['10.0.0.0/28', '10.0.0.16/28', '10.0.0.32/28'].map((cidr) => segment(cidr));
+  const resting = node('a', { segments: idle, reports: idle.map((one) => report(one)) });
+  const later = (min: number) => {
+    const given = world([pool({ expansion: { ...expansion, min } })], [resting]);
+    return plan({ ...given, now: given.now + 120_000 }, plan(given).idle).assignments;
+  };
+  assert.deepEqual(later(40), [], 'none of them is too many');
+  assert.equal(later(32)[0]?.segments.filter(({ state }) => state === 'releasing').length, 1);
+});
+
 test('a write that may have been committed keeps its range from everybody else', () => {
   const given = world([pool()], [node('a')], { uncertain: [parsePrefix('10.0.0.0/28')] });
   assert.deepEqual(held(given), { a: ['10.0.0.16/28 claimed 1'] });
