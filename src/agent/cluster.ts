@@ -40,7 +40,7 @@ const AT_ONCE = 1_000;
 /** What could not be programmed is tried again after this. */
 const RETRY_MS = 5_000;
 
-/** How often is looked whether the last address of a segment has rested. */
+/** How often is looked whether an address has rested. */
 const REST_MS = 1_000;
 
 export interface ClusterParts {
@@ -177,11 +177,15 @@ export function joinCluster(parts: ClusterParts): Cluster {
     },
   );
 
-  /** Addresses that rest keep a segment from being given back, and say nothing when they have rested. */
+  /** Addresses that rest count as used, keep a segment from being given back, and say nothing when they have rested. */
   const awaitRest = () => {
     clearTimeout(resting);
-    const waits = ipam.usage().some(({ segment, resting }) => segment.state === 'releasing' && resting > 0);
-    if (waits) resting = setTimeout(addressesChanged, REST_MS);
+    const before = restingAddresses(ipam);
+    if (before === 0) return;
+    resting = setTimeout(
+      () => (restingAddresses(ipam) === before ? awaitRest() : addressesChanged()),
+      REST_MS,
+    );
   };
 
   const publish = settling(
@@ -318,6 +322,10 @@ export function joinCluster(parts: ClusterParts): Cluster {
       clearTimeout(retry);
     },
   };
+}
+
+function restingAddresses(ipam: Ipam): number {
+  return ipam.usage().reduce((sum, { resting }) => sum + resting, 0);
 }
 
 function known(segments: readonly Segment[], prefix: Prefix): boolean {
