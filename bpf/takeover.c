@@ -14,7 +14,9 @@ int tb_takeover(struct __sk_buff *skb)
 	__be32 sender = sender_of(skb);
 	if (!sender || !is_for_router(skb, &packet))
 		return drop(REASON_unknown_tunnel);
-	return take_over(skb, &packet, sender);
+	int verdict = take_over(skb, &packet, sender);
+	/* To the stack, and not to the next program: it would not know the source. The device is ours alone. */
+	return verdict == PASS ? TC_ACT_OK : verdict;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -10,7 +10,6 @@
 #include "packet.h"
 #include "refuse.h"
 #include "refuse_outside.h"
-#include "rewrite.h"
 #include "subprogram.h"
 #include "verdict.h"
 
@@ -26,28 +25,18 @@ static __always_inline bool may_fragment(struct __sk_buff *skb, const struct pac
 	return !packet->ipv6 && (void *)(ip + 1) <= (void *)(long)skb->data_end && !(ip->frag_off & bpf_htons(DONT_FRAGMENT));
 }
 
-/* Two bytes of the answer that lie where the packet's transport has its checksum. Where that one is left to the device
- * (CHECKSUM_PARTIAL), it is written over them in the end: as the answer's own checksum is right, that comes to the value that
- * is wanted, if the sum of the pseudo header stands there before. The first helper puts that there for either kind of
- * packet, the second makes it the value for those that the device leaves alone. */
-static __always_inline long store_under_checksum(struct __sk_buff *skb, __u32 at, __be16 value, __wsum pseudo)
+/* Two bytes of the answer lie where the packet's transport had its checksum. Where that one is left to a device
+ * (CHECKSUM_PARTIAL), it may be written over them, over the sum from there to the end of the frame. A trailer behind the end of
+ * the IP packet makes that come to what stands there in any case. */
+static __always_inline __be32 trailer_for(const struct packet *packet, const struct icmp_error *error, __wsum pseudo)
 {
-	__be16 none = 0;
-	__u64 rest = (__u64)(__u16)~value + (__u32)~pseudo;
-	return bpf_skb_store_bytes(skb, at, &none, sizeof(none), 0) ||
-	       bpf_l4_csum_replace(skb, at, 0, pseudo, BPF_F_PSEUDO_HDR) ||
-	       bpf_l4_csum_replace(skb, at, 0, (__u32)rest + (rest >> 32), 0);
-}
-
-static __always_inline long mend_under_checksum(struct __sk_buff *skb, const struct packet *packet, __u32 start,
-						const struct icmp_error *error, __wsum pseudo)
-{
-	__u32 at = checksum_offset(packet);
-	if (!at || packet->l4 != start)
-		return 0;
-	__be16 value = packet->protocol == IPPROTO_TCP ? ((const __be16 *)error)[offsetof(struct tcphdr, check) / 2]
-						       : ((const __be16 *)error)[offsetof(struct udphdr, check) / 2];
-	return store_under_checksum(skb, at, value, pseudo);
+	const __u8 *bytes = (const __u8 *)error;
+	__u16 value;
+	if (packet->protocol == IPPROTO_TCP)
+		__builtin_memcpy(&value, bytes + offsetof(struct tcphdr, check), sizeof(value));
+	else
+		__builtin_memcpy(&value, bytes + offsetof(struct udphdr, check), sizeof(value));
+	return (__u16)~fold((__u64)(__u16)~value + (__u32)pseudo);
 }
 
 /* RFC 1191 section 4, RFC 4443 section 3.2. So many in a second as refusals. The quote has the ports behind an IPv6 fragment
@@ -69,10 +58,12 @@ SUBPROGRAM int tell_size(struct __sk_buff *skb, const struct packet *packet, __u
 	error.header.checksum = fold((__u32)sum_of(&error, sizeof(error), seed));
 
 	__u32 start = packet->l3 + ip_length(packet);
+	__be32 trailer = trailer_for(packet, &error, seed);
 	/* Also makes a packet for segmentation offload an ordinary one. */
-	if (bpf_skb_change_tail(skb, start + sizeof(error), 0) || store_ip(skb, packet, protocol, sizeof(error)) ||
+	if (bpf_skb_change_tail(skb, start + sizeof(error) + sizeof(trailer), 0) ||
+	    store_ip(skb, packet, protocol, sizeof(error)) ||
 	    bpf_skb_store_bytes(skb, start, &error, sizeof(error), 0) ||
-	    mend_under_checksum(skb, packet, start, &error, seed))
+	    bpf_skb_store_bytes(skb, start + sizeof(error), &trailer, sizeof(trailer), 0))
 		return drop(REASON_rewrite_failed);
 	return send_back(skb, 0, REASON_handover_too_big);
 }

@@ -1,23 +1,46 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { pinDirectory } from '../../src/datapath/directory.ts';
+import { MAPS } from '../../src/datapath/layout.ts';
+import { openMap } from '../../src/ebpf/map.ts';
+import { eventually } from '../../src/store/compliance.ts';
 import { CLIENT, counted, FAMILIES, type Family, HandoverRig, type Server, VIP } from './handoverRig.ts';
 import { TestNamespaces } from './namespaces.ts';
-import { type Seen, seenOn } from './nodesRig.ts';
+import { type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
+import { PacketSocket } from './packetSocket.ts';
+import { frame, udp } from './packets.ts';
 
 const namespaces = new TestNamespaces('tbdir');
 after(() => namespaces.close());
+
+/** Empties what a node knows of clients outside. */
+function forget(bpfDir: string): void {
+  for (const name of ['tb_nat', 'tb_handovers'] as const) {
+    const map = openMap<unknown, unknown>(
+      pinDirectory(bpfDir).map(name),
+      MAPS[name].key as never,
+      MAPS[name].value as never,
+    );
+    map.deleteAll([...map.keys()]);
+    map.close();
+  }
+}
 
 for (const routing of ['underlay', 'overlay'] as const) {
   describe(`a service for clients outside, on nodes of the ${routing}`, () => {
     let rig: HandoverRig;
     let a: Server;
     let b: Server;
+    let late: Server;
+    let host: Server;
 
     before(async () => {
       rig = new HandoverRig(namespaces, routing.slice(0, 2), [{ routing }, { routing }, { routing }]);
       await rig.start();
       a = await rig.server('a', 3);
       b = await rig.server('b', 2);
+      late = await rig.server('late', 3);
+      host = await rig.nodeServer('host', 3);
     });
     after(async () => {
       await rig?.remove();
@@ -129,6 +152,190 @@ for (const routing of ['underlay', 'overlay'] as const) {
         });
         assert.equal(clamped, routing === 'underlay' ? 1 : 0, 'pods of the overlay leave room by themselves');
       });
+
+      test(`tells the client of datagrams that do not fit into the tunnel, and carries fragments (IPv${family})`, async () => {
+        await rig.expose([{ server: a }]);
+        rig.route(1);
+        const flush = () => rig.outside.run('ip', `-${family}`, 'route', 'flush', 'cache');
+        flush();
+        const socket = await rig.client.call('openUdp', VIP[family], 80, {});
+        // As long as the client's own link takes: whole, and not to be fragmented.
+        const size = 1500 - (family === 4 ? 28 : 48);
+        const told = await counted(rig.node(1), 'handover_too_big', async () => {
+          assert.equal((await ask(socket, family, size)).error, 'timeout');
+        });
+        assert.equal(told, 1);
+        assert.match(rig.outside.run('ip', 'route', 'get', VIP[family]), /mtu 1450/);
+        for (const bytes of [size, 4000]) {
+          const { size, whole, error } = await ask(socket, family, bytes);
+          assert.deepEqual([size, whole], [bytes, true], error);
+        }
+        flush();
+        if (family === 4)
+          assert.equal((await ask(socket, family, 4000)).size, 4000, 'fragments as long as the link');
+        flush();
+        await rig.client.call('close', socket);
+      });
+
+      test(`hears of the size of the way back, whichever node is told (IPv${family})`, async () => {
+        await rig.expose([{ server: a }]);
+        rig.route(1);
+        const connection = await connect(family);
+        rig.nodes.fabric.run('ip', ...'link set out0 mtu 1300'.split(' '));
+        try {
+          rig.route(2);
+          assert.equal(await echo(connection, 300_000), true);
+        } finally {
+          rig.nodes.fabric.run('ip', ...'link set out0 mtu 1500'.split(' '));
+          a.namespace.attempt('ip', `-${family}`, 'route', 'flush', 'cache');
+        }
+        await rig.client.call('close', connection.id);
+      });
+
+      test(`goes on where the backend's node has lost its table (IPv${family})`, async () => {
+        await rig.expose([{ server: a }, { server: b }]);
+        rig.route(1);
+        const open = await Promise.all(Array.from({ length: 8 }, () => connect(family)));
+        for (const { rig: agent } of rig.nodes.nodes) forget(agent.bpfDir);
+        rig.route(2);
+        assert.deepEqual(
+          await Promise.all(open.map((one) => echo(one))),
+          open.map(() => true),
+        );
+        for (const { id } of open) await rig.client.call('close', id);
+      });
+
+      test(`leads to a process of a node as well (IPv${family})`, async () => {
+        await rig.expose([{ server: host }]);
+        rig.route(1);
+        const connection = await connect(family);
+        assert.equal(connection.seenAddress, `host|${CLIENT[family]}`);
+        assert.equal(await echo(connection, 100_000), true);
+        rig.route(2);
+        assert.equal(await echo(connection, 100_000), true);
+        await rig.client.call('close', connection.id);
+      });
+
+      test(`lets in whom its source ranges let in, and keeps a client's backend (IPv${family})`, async () => {
+        const affinity = { sessionAffinity: 'ClientIP' };
+        await rig.expose([{ server: a }, { server: b }], affinity);
+        const names = new Set<string>();
+        for (const number of [1, 2, 3]) {
+          rig.route(number);
+          for (let count = 0; count < 3; count++) {
+            const { id, seenAddress } = await connect(family);
+            names.add(seenAddress);
+            await rig.client.call('close', id);
+          }
+        }
+        assert.equal(names.size, 1, [...names].join());
+        rig.route(1);
+        const elsewhere = { loadBalancerSourceRanges: ['192.0.2.0/24', '2001:db8:77::/48'] };
+        await rig.expose([{ server: a }], elsewhere);
+        await eventually(async () => {
+          const refused = await rig.client.call('connect', VIP[family], 80, {});
+          assert.equal('error' in refused && refused.error, 'timeout');
+        });
+        await rig.expose([{ server: a }]);
+      });
     }
+
+    test('a node that does not know the backends yet serves with its own, or not at all, and hands nothing on', async () => {
+      await rig.expose([{ server: a }]);
+      rig.route(1);
+      const third = rig.node(3).rig;
+      await third.end('SIGKILL');
+      const asked = [rig.node(1), rig.node(2)];
+      try {
+        // Only node 1 hears that there is another backend on node 3, and that the old one is gone.
+        await rig.expose([{ server: late }], {}, asked);
+        const { id, seenAddress } = await connect(4);
+        assert.equal(seenAddress[0], 'a', 'node 3 has no other');
+        await rig.client.call('close', id);
+      } finally {
+        await third.start();
+      }
+      await rig.expose([{ server: b }]);
+      await third.end('SIGKILL');
+      try {
+        await rig.expose([{ server: late }], {}, asked);
+        const seen = await seenOn(rig.nodes.fabric, rig.node(3).port, async () => {
+          const refused = await rig.client.call('connect', VIP[4], 80, {});
+          assert.equal('error' in refused && refused.error, 'timeout');
+        });
+        assert.ok(seen.some(({ inner }) => inner?.includes(`> ${VIP[4]} `)));
+        const from = seen.filter(
+          ({ outer, inner }) => outer.includes('192.0.2.13 > ') && inner?.includes(VIP[4]),
+        );
+        assert.deepEqual(from, []);
+      } finally {
+        await third.start();
+      }
+    });
+
+    test('what is handed over by nobody of the cluster, or for no such service, is not taken', async () => {
+      await rig.expose([{ server: a }]);
+      const { node } = rig.node(3).rig;
+      const socket = new PacketSocket(rig.nodes.fabric, rig.node(3).port);
+      const tunnelled = (outer: string, port: number) => {
+        const inner = frame({
+          sourceMac: '02:74:c0:00:02:0b',
+          destinationMac: '02:74:c0:00:02:0d',
+          source: CLIENT[4],
+          destination: VIP[4],
+          transport: udp({ from: 5, to: port, payload: 'forged' }),
+        });
+        const header = Buffer.from([8, 0, 0, 0, 0, 0, 111, 0]);
+        return frame({
+          sourceMac: rig.nodes.fabric.ip('link show br0')[0].address,
+          destinationMac: node.ip('link show up0')[0].address,
+          source: outer,
+          destination: '192.0.2.13',
+          transport: udp({ from: 5, to: VXLAN_PORT, payload: Buffer.concat([header, inner]) }),
+        });
+      };
+      try {
+        const refused = await counted(rig.node(3), 'unknown_tunnel', () => {
+          socket.send(tunnelled('192.0.2.99', 80));
+          socket.send(tunnelled('192.0.2.11', 81));
+        });
+        assert.equal(refused, 2);
+        const taken = await counted(rig.node(3), 'outside_service', () =>
+          socket.send(tunnelled('192.0.2.11', 80)),
+        );
+        assert.equal(taken, 1);
+      } finally {
+        socket.close();
+      }
+    });
+
+    test('a node that is lost takes along no connection to the others', async () => {
+      await rig.expose([{ server: a }, { server: b }]);
+      rig.route(1, 2, 3);
+      const open = await Promise.all(Array.from({ length: 40 }, (_, index) => connect(index % 2 ? 6 : 4)));
+      const byFirst = await counted(rig.node(1), 'handed_over', async () => {
+        await Promise.all(open.map((one) => echo(one)));
+      });
+      assert.ok(byFirst > 10, `${byFirst} packets came by the first node`);
+      rig.nodes.fabric.run('ip', 'link', 'set', rig.node(1).port, 'down');
+      await rig.node(1).rig.end('SIGKILL');
+      rig.route(2, 3);
+      assert.deepEqual(
+        await Promise.all(open.map((one) => echo(one, 20_000))),
+        open.map(() => true),
+      );
+      for (const { id } of open) await rig.client.call('close', id);
+    });
+
+    test('nodes listen for tunnels while there is such a service', async () => {
+      const devices = () =>
+        rig
+          .node(2)
+          .rig.node.ip('link show type vxlan')
+          .map(({ ifname }) => ifname);
+      assert.deepEqual(devices(), ['tbvxlan']);
+      rig.put('Service', 'web', undefined);
+      if (routing === 'underlay') await eventually(() => assert.deepEqual(devices(), []));
+    });
   });
 }
