@@ -86,8 +86,9 @@ function makeDevice(node: Netlink, { address, port, mtu }: OverlayDevice): Link 
   // Nobody speaks link-local through tunnels.
   setSysctl(`ipv6/conf/${OVERLAY_DEVICE}/addr_gen_mode`, '1');
   setSysctl(`ipv6/conf/${OVERLAY_DEVICE}/disable_ipv6`, '0');
-  // Loose: from a node itself packets come with an address that is routed by the uplink.
-  setSysctl(`ipv4/conf/${OVERLAY_DEVICE}/rp_filter`, '2');
+  // Who may send what through a tunnel is the programs' to say. The filter would refuse nodes' own addresses, and clients that are
+  // handed over: strictly because their way back is the uplink, loosely where the device has no address of its own.
+  setSysctl(`ipv4/conf/${OVERLAY_DEVICE}/rp_filter`, '0');
   setLink(node, link.index, { alias: aliasOf(port) });
   return link;
 }
