@@ -168,6 +168,7 @@ async function reservePatiently(
 }
 
 function refused({ reason, short, message }: Refusal, supply: Supply): CniError {
+  if (short) supply.shortage.refused(short);
   const why = short && supply.reason();
   return new CniError(CODES[reason], why === undefined ? message : `${message}; the operator says: ${why}`);
 }

@@ -33,3 +33,15 @@ test('nobody waits longer than told', async () => {
   await shortage.wait(source(4), 5);
   assert.deepEqual(shortage.requests(), []);
 });
+
+test('who was refused goes on asking until something may help, but not beside those that wait', async () => {
+  const shortage = new Shortage(() => {});
+  shortage.refused(source(4));
+  shortage.refused(source(4));
+  assert.deepEqual(shortage.requests(), [{ family: 4, addresses: 1 }]);
+  const waiting = shortage.wait(source(4), 10_000);
+  assert.deepEqual(shortage.requests(), [{ family: 4, addresses: 1 }]);
+  shortage.relieve();
+  await waiting;
+  assert.deepEqual(shortage.requests(), []);
+});

@@ -7,9 +7,14 @@ export type SegmentRequest = NonNullable<NonNullable<NodeNetwork['status']>['req
 /** The most that one request may ask for; the kind has the same limit. */
 const MOST = 65_536;
 
+/** So long a refused attachment counts as one that waits: until kubelet has tried again, which takes it up to a minute. */
+const REFUSED_MS = 60_000;
+
 /** The attachments that wait for an address, and what they wait for. */
 export class Shortage {
   readonly #waiting = new Map<() => void, Source>();
+  /** One of each kind: whether kubelet's next ADD is for the same pod is not known. */
+  readonly #refused = new Map<string, { readonly source: Source; readonly timer: NodeJS.Timeout }>();
   readonly #said: () => void;
 
   /** @param said Called when somebody begins to wait: what {@link requests} gives should be known at once. */
@@ -17,10 +22,15 @@ export class Shortage {
     this.#said = said;
   }
 
-  /** One address per attachment that waits, added up by pool. Whoever may draw from several pools asks each of them. */
+  /**
+   * One address per attachment that waits, added up by pool; where none waits, one for those that were refused lately. Whoever
+   * may draw from several pools asks each of them.
+   */
   requests(): SegmentRequest[] {
     const requests = new Map<string, SegmentRequest>();
-    for (const { family, bound, pools } of this.#waiting.values()) {
+    const waiting = [...this.#waiting.values()];
+    const refused = [...this.#refused.values()].map(({ source }) => source);
+    for (const { family, bound, pools } of waiting.length > 0 ? waiting : refused) {
       for (const pool of bound ? pools : [undefined]) {
         const key = `${family} ${pool}`;
         const addresses = Math.min((requests.get(key)?.addresses ?? 0) + 1, MOST);
@@ -44,8 +54,19 @@ export class Shortage {
     });
   }
 
+  /** An attachment was refused, and comes again: the node goes on asking, so that people see what it is short of. */
+  refused(source: Source): void {
+    const key = `${source.family} ${source.bound} ${source.pools}`;
+    clearTimeout(this.#refused.get(key)?.timer);
+    const timer = setTimeout(() => this.#refused.delete(key), REFUSED_MS).unref();
+    this.#refused.set(key, { source, timer });
+    this.#said();
+  }
+
   /** To be called when a segment has come, or an address has become free: whoever waits tries again. */
   relieve(): void {
+    for (const { timer } of this.#refused.values()) clearTimeout(timer);
+    this.#refused.clear();
     for (const done of [...this.#waiting.keys()]) done();
   }
 }

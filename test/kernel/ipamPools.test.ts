@@ -174,14 +174,16 @@ describe('pools', () => {
     await cluster.apply('IPAMConfiguration', 'default', { maxBlocksPerHost: 1 });
     assert.equal((await cluster.add('shop/a')).addresses.length, 1);
     assert.equal((await cluster.add('shop/b')).addresses.length, 1);
-    const held = await cluster.add('shop/c');
     const reason = /the node holds 1 blocks?, and maxBlocksPerHost is 1/;
+    const held = await cluster.add('shop/c');
     assert.equal(held.code, 11);
     assert.match(held.msg ?? '', reason);
-    const { status } = await cluster.json('get', 'nodenetwork', `q${count}`);
-    const condition = status.conditions.find(({ type }: { type: string }) => type === 'SegmentShortage');
-    assert.equal(condition.status, 'True');
-    assert.match(condition.message, reason);
+    await eventually(async () => {
+      const { status } = await cluster.json('get', 'nodenetwork', `q${count}`);
+      const found = status.conditions.find(({ type }: { type: string }) => type === 'SegmentShortage');
+      assert.equal(found.status, 'True', JSON.stringify(status.conditions));
+      assert.match(found.message, reason);
+    });
     await eventually(async () => {
       const { items } = await cluster.json('get', 'events', '--field-selector', 'reason=SegmentShortage');
       assert.match(items[0]?.message ?? '', reason);
