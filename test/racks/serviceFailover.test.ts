@@ -4,8 +4,8 @@ import { eventually } from '../interop/waiting.ts';
 import { Capture } from './capture.ts';
 import { type Connection, Connections } from './connections.ts';
 import { nextHopsOf, portOf } from './fabric.ts';
-import { RACKS, SERVICE_PORT } from './plan.ts';
-import { serve } from './web.ts';
+import { RACKS, SERVICE_PORT, VIPS } from './plan.ts';
+import { ask, serve } from './web.ts';
 import { type NodeName, type Pod, World } from './world.ts';
 
 const VIP = '10.222.0.7';
@@ -53,25 +53,28 @@ async function connect(): Promise<{
   return { connections, by: ({ port }) => entries.get(port) };
 }
 
+/** What the nodes announce for the service: with policy Local its address, with policy Cluster, which all can serve, its range. */
+type Announced = typeof VIP | typeof VIPS;
+
 /** Pulls the cable of a node and ends its agent, and waits until its leaf has forgotten it. */
-async function lose(name: 'a1' | 'a2', left: NodeName): Promise<void> {
+async function lose(name: 'a1' | 'a2', left: NodeName, announced: Announced): Promise<void> {
   const { rig, leaf } = world.nodes[name];
   leaf.router.namespace.run('ip', 'link', 'set', portOf(Number(name.slice(1))), 'down');
   await rig.end('SIGKILL');
-  await waysOf(left);
+  await waysOf(announced, left);
 }
 
-async function bringBack(name: 'a1' | 'a2'): Promise<void> {
+async function bringBack(name: 'a1' | 'a2', announced: Announced): Promise<void> {
   const { rig, leaf } = world.nodes[name];
   leaf.router.namespace.run('ip', 'link', 'set', portOf(Number(name.slice(1))), 'up');
   await rig.start();
-  await waysOf('a1', 'a2');
+  await waysOf(announced, 'a1', 'a2');
 }
 
-const waysOf = (...names: NodeName[]) =>
+const waysOf = (announced: Announced, ...names: NodeName[]) =>
   eventually(
     `leaf-a leads to ${names}`,
-    () => nextHopsOf(leafA(), VIP).join() === names.map((name) => world.nodes[name].address).join(),
+    () => nextHopsOf(leafA(), announced).join() === names.map((name) => world.nodes[name].address).join(),
     HOLD_MS + 30_000,
   );
 
@@ -83,11 +86,11 @@ function summary(list: readonly Connection[]): string {
 
 test('a node that is gone takes along the connections to its own pods, and no other (policy Local)', async (t) => {
   world.service('web', VIP, pods, { externalTrafficPolicy: 'Local' });
-  await waysOf('a1', 'a2');
+  await waysOf(VIP, 'a1', 'a2');
   const { spine } = world.fabric;
   await eventually('both racks', () => nextHopsOf(spine.router.namespace, VIP).length === RACKS.length);
   const { connections, by } = await connect();
-  await lose('a1', 'a2');
+  await lose('a1', 'a2', VIP);
   const all = await connections.stop();
   const others = all.filter((one) => by(one) !== 'a1');
   t.diagnostic(`by other nodes: ${summary(others)}`);
@@ -95,5 +98,38 @@ test('a node that is gone takes along the connections to its own pods, and no ot
   assert.deepEqual(new Set(others.map(by)), new Set(['a2', 'b1']));
   const ended = others.filter(({ end }) => end !== '');
   assert.deepEqual(ended, []);
-  await bringBack('a1');
+  await bringBack('a1', VIP);
+});
+
+test('a node that is gone takes along no connection to the pods of others, nor does its return (policy Cluster)', async (t) => {
+  const far = [pods[2], await world.pod('b2', 'web')].flatMap((pod) => pod ?? []);
+  await Promise.all(far.slice(1).map(({ namespace, node }) => serve(namespace, node.name)));
+  world.service('web', VIP, far, { externalTrafficPolicy: 'Cluster' });
+  await waysOf(VIPS, 'a1', 'a2');
+  await eventually('both pods serve, and no other', async () => {
+    const answers = await ask(world.fabric.outside, 'tcp', VIP, SERVICE_PORT, COUNT);
+    return [...new Set(answers.map(({ by }) => by))].sort().join() === 'b1,b2';
+  });
+  const { connections, by } = await connect();
+  const go = async (what: string) => {
+    const before = await connections.look();
+    await eventually(`all connections go on ${what}`, async () =>
+      (await connections.look()).every(({ answers }, index) => answers > (before[index]?.answers ?? 0)),
+    );
+  };
+  await lose('a2', 'a1', VIPS);
+  await go('by the other nodes');
+  await bringBack('a2', VIPS);
+  await go('by all nodes again');
+  const all = await connections.stop();
+  t.diagnostic(`by other nodes: ${summary(all.filter((one) => by(one) !== 'a2'))}`);
+  t.diagnostic(`by the one that was gone: ${summary(all.filter((one) => by(one) === 'a2'))}`);
+  assert.deepEqual(
+    all.filter(({ end }) => end !== ''),
+    [],
+  );
+  assert.equal(
+    all.some((one) => by(one) === 'a2'),
+    true,
+  );
 });
