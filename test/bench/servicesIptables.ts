@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { cable, type Nodes } from './fabric.ts';
+import { FILTER_TABLE } from './kubeProxyFilter.ts';
 import { SERVER_PORT, serve } from './servicesLoad.ts';
 import { idleServices, type Pair, type Service } from './servicesNode.ts';
 
@@ -132,29 +133,7 @@ ${frontends.join('\n')}
 -A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
 ${backends.join('\n')}
 COMMIT
-*filter
-:INPUT ACCEPT [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:KUBE-EXTERNAL-SERVICES - [0:0]
-:KUBE-FORWARD - [0:0]
-:KUBE-NODEPORTS - [0:0]
-:KUBE-PROXY-FIREWALL - [0:0]
-:KUBE-SERVICES - [0:0]
--A INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
--A INPUT -j KUBE-NODEPORTS
--A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
--A FORWARD -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
--A FORWARD -j KUBE-FORWARD
--A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES
--A FORWARD -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
--A OUTPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
--A OUTPUT -m conntrack --ctstate NEW -j KUBE-SERVICES
--A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
--A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
--A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-COMMIT
-`;
+${FILTER_TABLE}`;
 }
 
 function svc(index: number): string {
