@@ -7,6 +7,7 @@
 
 #include "packet.h"
 #include "pods.h"
+#include "services.h"
 #include "subprogram.h"
 #include "this_node.h"
 #include "tunnel.h"
@@ -23,9 +24,13 @@ SUBPROGRAM bool has_wrong_origin(const struct packet *packet, const struct node 
 	return tunnel && tunnel->endpoint && tunnel->flags & TUNNEL_OF_PODS;
 }
 
-/* Announced, but no service's. By the default route it would go back to where it has come from. */
+/* Announced, but no service's; or a service's inside the cluster, and not announced. By the default route it would go back to
+ * where it has come from. */
 SUBPROGRAM bool is_nobodys_service(const struct packet *packet)
 {
+	struct service *inside = service_address(&packet->destination);
+	if (inside && !(inside->flags & SERVICE_SHARED_ADDRESS))
+		return true;
 	struct tunnel *range = find_tunnel(&packet->destination);
 	return range && range->flags & TUNNEL_OF_SERVICES;
 }

@@ -58,7 +58,7 @@
 	REASON(outside_service, EVENT, "A flow from outside to a service began.") \
 	REASON(masqueraded, EVENT, "A flow began that hides a pod behind the node.") \
 	REASON(outside_unanswered, DROP, "A client outside was not told that it is refused: so many have been in this second.") \
-	REASON(outside_no_service, DENY, "A packet came for an announced address that no service has.") \
+	REASON(outside_no_service, DENY, "A packet came for an address of services that none has for clients outside.") \
 	REASON(wrong_origin, DROP, "A packet from the network claimed to come from a pod that cannot send that way.") \
 	REASON(socket_stored, EVENT, "A connected socket found its place in tb_tcp_service taken: its service is in its storage.") \
 	REASON(handed_over, EVENT, "A packet of a client outside went to the node of its backend, as it is.") \

@@ -13,6 +13,7 @@ import { warmPool } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { openStore } from '../store/open.ts';
 import { addressesOf } from './addresses.ts';
+import { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
 import { apiHandler } from './api.ts';
 import { attachmentsOf } from './attachments.ts';
 import { embedBgp } from './bgp.ts';
@@ -65,7 +66,8 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const netlink = openNetlink();
   const node = detectNode(config, netlink, log);
   const records = new RecordStore(config.stateDir);
-  const datapath = startDatapath({ config, node, netlink, records, log: log.part('datapath') });
+  const announced = new AnnouncedClusterIPs();
+  const datapath = startDatapath({ config, node, netlink, records, announced, log: log.part('datapath') });
 
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const cooldowns = new Cooldowns(config.cooldownSeconds * 1000);
@@ -91,7 +93,19 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const overlay = joinOverlay({ config, node, ipam, netlink, store, log: log.part('overlay') });
   const services = datapath.services;
   const health = new HealthCheckNodePorts(node.name, log.part('services'));
-  const cluster = joinCluster({ config, node, netlink, ipam, services, health, bgp, overlay, store, log });
+  const cluster = joinCluster({
+    config,
+    node,
+    netlink,
+    ipam,
+    services,
+    announced,
+    health,
+    bgp,
+    overlay,
+    store,
+    log,
+  });
   store.follow('IPPool', cooldowns.onPool);
   store.follow('IPPool', (change) => datapath.outgoing.onPool(change, datapath.pods, log.part('datapath')));
   const cni = {

@@ -76,6 +76,20 @@ test('an address of policy Local is announced while a ready endpoint is here', (
   assert.equal(look(), '10.96.0.0/16');
 });
 
+test('a cluster IP of internalTrafficPolicy Local is announced where a ready endpoint is, other addresses everywhere', () => {
+  const { look, service, endpoints } = world();
+  const spec = {
+    clusterIP: '10.96.0.9',
+    internalTrafficPolicy: 'Local',
+    externalIPs: ['198.51.100.7'],
+  } as const;
+  service({ ...spec, ports: [] });
+  endpoints(at('b'));
+  assert.equal(look(), '10.96.0.0/16 198.51.100.7/32');
+  endpoints(at('b'), at('a'));
+  assert.equal(look(), '10.96.0.0/16 10.96.0.9/32 198.51.100.7/32');
+});
+
 test('a range of one address is announced like the service that has it', () => {
   const { look, service, endpoints } = world();
   service({ externalIPs: ['198.51.100.7', '198.51.100.8'], ports: [] });

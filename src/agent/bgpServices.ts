@@ -8,6 +8,8 @@ import {
   parsePrefix,
   prefixSize,
 } from '../address/prefix.ts';
+import type { ServiceAddress } from '../datapath/backendSet.ts';
+import { isLocal } from '../datapath/outsideSets.ts';
 import type { BGPConfiguration } from '../store/kinds/bgpConfiguration.ts';
 import { clusterIPs, type Service } from '../store/kinds/service.ts';
 import type { ServiceFeed, ServiceInput } from './serviceFeed.ts';
@@ -54,34 +56,40 @@ export function aggregatesOf({
 }
 
 /**
- * The addresses of a service that this node announces by themselves: with `externalTrafficPolicy: Local` while a ready
- * endpoint is here; with `Cluster` while there is one anywhere, and no range announces it anyway.
+ * The addresses of a service that this node announces by themselves: where clients outside stay on the node that they come to, while a
+ * ready endpoint is here; otherwise while there is one anywhere, and no range announces the address anyway.
  */
 export function announcedAddresses(input: ServiceInput, ranges: ServiceRanges, node: string): IP[] {
   const { service } = input;
   if (service === undefined) return [];
-  const isLocal = service.spec.externalTrafficPolicy === 'Local';
   const aggregates = aggregatesOf(ranges);
   return publicAddresses(service, ranges)
-    .filter((address) => isLocal || !aggregates.some((range) => contains(range, address)))
-    .filter((address) => hasReadyEndpoint(input, isIPv4(address), isLocal ? node : undefined));
+    .filter(({ address, kind }) =>
+      isLocal(service, kind)
+        ? hasReadyEndpoint(input, isIPv4(address), node)
+        : !aggregates.some((range) => contains(range, address)) && hasReadyEndpoint(input, isIPv4(address)),
+    )
+    .map(({ address }) => address);
 }
 
-function publicAddresses(service: Service, ranges: ServiceRanges): IP[] {
+function publicAddresses(service: Service, ranges: ServiceRanges): ServiceAddress[] {
   const { spec, status } = service;
   const balanced = (status?.loadBalancer?.ingress ?? [])
     .filter(({ ipMode }) => ipMode !== 'Proxy')
     .flatMap(({ ip }) => ip ?? []);
-  const within = (addresses: readonly string[], allowed: readonly Prefix[]) =>
-    addresses.map(parseIP).filter((address) => allowed.some((range) => contains(range, address)));
+  const within = (addresses: readonly string[], allowed: readonly Prefix[], kind: ServiceAddress['kind']) =>
+    addresses
+      .map(parseIP)
+      .filter((address) => allowed.some((range) => contains(range, address)))
+      .map((address) => ({ address, kind }));
   return [
-    ...within(clusterIPs(service), ranges.clusterIPs),
-    ...within(spec.externalIPs ?? [], ranges.externalIPs),
-    ...within(spec.type === 'LoadBalancer' ? balanced : [], ranges.loadBalancerIPs),
+    ...within(clusterIPs(service), ranges.clusterIPs, 'cluster'),
+    ...within(spec.externalIPs ?? [], ranges.externalIPs, 'external'),
+    ...within(spec.type === 'LoadBalancer' ? balanced : [], ranges.loadBalancerIPs, 'load-balancer'),
   ];
 }
 
-function hasReadyEndpoint({ slices }: ServiceInput, ipv4: boolean, node: string | undefined): boolean {
+function hasReadyEndpoint({ slices }: ServiceInput, ipv4: boolean, node?: string): boolean {
   return slices
     .filter(({ addressType }) => addressType === (ipv4 ? 'IPv4' : 'IPv6'))
     .flatMap(({ endpoints }) => endpoints)

@@ -9,6 +9,7 @@ import type { Change } from '../store/follow.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
 import { tellFailure } from './addressEvents.ts';
 import type { Supply } from './addresses.ts';
+import type { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
 import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
 import { BlockRoutes } from './blockRoutes.ts';
@@ -49,6 +50,7 @@ export interface ClusterParts {
   readonly netlink: Netlink;
   readonly ipam: Ipam;
   readonly services: ServiceTable;
+  readonly announced: AnnouncedClusterIPs;
   /** Told of services that have changed, beside the table. */
   readonly health: Pick<HealthCheckNodePorts, 'update' | 'stop'>;
   readonly bgp: Bgp;
@@ -73,7 +75,7 @@ export interface Cluster {
 }
 
 export function joinCluster(parts: ClusterParts): Cluster {
-  const { config, node, netlink, ipam, services, health, bgp, overlay, store, log } = parts;
+  const { config, node, netlink, ipam, services, announced, health, bgp, overlay, store, log } = parts;
   const feed = new ServiceFeed();
   const bindings = new Bindings(
     store.store,
@@ -156,7 +158,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
   const program = settling(
     SERVICES_SETTLE_MS,
     async () => {
-      if (!feed.complete) return;
+      if (!feed.complete || !announced.listed) return;
       await services.adopted();
       const failed: ServiceInput[] = [];
       for (let inputs = feed.take(AT_ONCE); inputs.length > 0; inputs = feed.take(AT_ONCE)) {
@@ -257,6 +259,11 @@ export function joinCluster(parts: ClusterParts): Cluster {
   });
   store.follow('EndpointSlice', (change) => {
     feed.onSlice(change);
+    program.soon();
+  });
+  store.follow('BGPConfiguration', (change) => {
+    if (!announced.take(change)) return;
+    feed.putAllBack();
     program.soon();
   });
   const takeNetwork = (change: Change<NodeNetwork>) => {

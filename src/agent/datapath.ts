@@ -13,6 +13,7 @@ import { attachUplinks } from '../datapath/uplink.ts';
 import type { Log } from '../log.ts';
 import { namespaceCookie } from '../netlink/namespace.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import type { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import { announceNode, OutgoingAddresses } from './masquerade.ts';
@@ -40,6 +41,7 @@ export interface DatapathParts {
   readonly node: NodeFacts;
   readonly netlink: Netlink;
   readonly records: RecordStore;
+  readonly announced: Pick<AnnouncedClusterIPs, 'ranges'>;
   readonly log: Log;
 }
 
@@ -49,7 +51,7 @@ export interface DatapathParts {
  *
  * @throws {LoadError} If a program does not load; then those of the earlier run serve on.
  */
-export function startDatapath({ config, node, netlink, records, log }: DatapathParts): Datapath {
+export function startDatapath({ config, node, netlink, records, announced, log }: DatapathParts): Datapath {
   const { bpfDir, services: mode } = config;
   const outgoing = new OutgoingAddresses();
   const forwarding = { way: config.forwarding, keepsAddress: (address: IP) => outgoing.keeps(address) };
@@ -67,7 +69,7 @@ export function startDatapath({ config, node, netlink, records, log }: DatapathP
   const maps = openServiceMaps(pinDirectory(bpfDir).maps);
   const services = new ServiceTable({
     maps,
-    node: servingNode(node),
+    node: servingNode(node, announced),
     now: () => performance.now() / 1000,
     retired: (places) => endUdpSockets(places, records, log),
   });
@@ -97,12 +99,15 @@ function joinNetwork({ config, node, netlink }: Pick<DatapathParts, 'config' | '
   );
 }
 
-/** Its addresses are what they are now. */
-function servingNode(node: NodeFacts): ServingNode {
+/** Everything about it is what it is now. */
+function servingNode(node: NodeFacts, announced: DatapathParts['announced']): ServingNode {
   return {
     name: node.name,
     get addresses() {
       return node.ips;
+    },
+    get announcedClusterIPs() {
+      return announced.ranges;
     },
   };
 }

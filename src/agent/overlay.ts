@@ -22,6 +22,7 @@ import type { IPPool } from '../store/kinds/ipPool.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { Service } from '../store/kinds/service.ts';
 import { keyOf, keyText } from '../store/store.ts';
+import { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
 import { serviceRangesOn } from './bgpServices.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
@@ -74,7 +75,8 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   const networks = new Inventory<NodeNetwork>(waysTo);
   const pools = new Inventory<IPPool>(({ spec }) => spec);
   const configurations = new Inventory<BGPConfiguration>();
-  const services = new HandedOverServices();
+  const announced = new AnnouncedClusterIPs();
+  const services = new HandedOverServices(announced);
   const ownAddress = () => node.ips.find(isIPv4);
   let uplinkMtu = ETHERNET_MTU;
   /** Of the narrowest uplink; while there is none, as before. */
@@ -159,6 +161,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     if (pools.take(change)) settle.soon();
   });
   store.follow('BGPConfiguration', (change) => {
+    announced.take(change);
     if (configurations.take(change)) settle.soon();
   });
 
@@ -201,38 +204,43 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   };
 }
 
-/** Which services there are whose packets nodes hand over to each other. */
+/** Whether there are services whose packets nodes hand over to each other. */
 class HandedOverServices {
-  readonly #keys = new Set<string>();
+  readonly #announced: AnnouncedClusterIPs;
+  readonly #services = new Map<string, Service>();
   #listed = false;
+
+  constructor(announced: AnnouncedClusterIPs) {
+    this.#announced = announced;
+  }
 
   get listed(): boolean {
     return this.#listed;
   }
 
   get any(): boolean {
-    return this.#keys.size > 0;
+    for (const service of this.#services.values()) {
+      if (isHandedOver(service, this.#announced.ranges)) return true;
+    }
+    return false;
   }
 
-  /** @returns Whether an answer of this one is different now. */
+  /** @returns Whether an answer of this one may be different now. */
   take(change: Change<Service>): boolean {
-    const before = [this.#listed, this.any];
+    if (change.type === 'interrupted') return false;
     if (change.type === 'replaced') {
       this.#listed = true;
-      this.#keys.clear();
-      for (const service of change.objects) this.#put(service);
-    } else if (change.type === 'applied') {
-      this.#put(change.object);
-    } else if (change.type === 'deleted') {
-      this.#keys.delete(keyText(keyOf(change.object)));
+      this.#services.clear();
+      for (const service of change.objects) this.#services.set(keyText(keyOf(service)), service);
+      return true;
     }
-    return before[0] !== this.#listed || before[1] !== this.any;
-  }
-
-  #put(service: Service): void {
-    const key = keyText(keyOf(service));
-    if (isHandedOver(service)) this.#keys.add(key);
-    else this.#keys.delete(key);
+    const key = keyText(keyOf(change.object));
+    const before = this.#services.get(key);
+    if (change.type === 'applied') this.#services.set(key, change.object);
+    else this.#services.delete(key);
+    const counts = (service: Service | undefined) =>
+      service !== undefined && isHandedOver(service, this.#announced.ranges);
+    return counts(before) !== counts(this.#services.get(key));
   }
 }
 

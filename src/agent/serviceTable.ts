@@ -20,7 +20,7 @@ const TURN_MS = 10;
 const MENDED = 2000;
 
 export interface ServiceTableOptions {
-  readonly maps: Pick<ServiceMaps, 'apply' | 'programmed' | 'backendLimit'>;
+  readonly maps: Pick<ServiceMaps, 'apply' | 'programmed' | 'backendLimit' | 'ringLimit'>;
   readonly node: ServingNode;
   /** Seconds on a clock that does not go back. */
   readonly now: () => number;
@@ -88,7 +88,7 @@ export class ServiceTable {
 
   #newPlanner(): ServicePlanner {
     const { maps, now } = this.#options;
-    return new ServicePlanner({ backendLimit: maps.backendLimit, now });
+    return new ServicePlanner({ backendLimit: maps.backendLimit, ringLimit: maps.ringLimit, now });
   }
 
   /**

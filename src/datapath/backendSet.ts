@@ -17,6 +17,12 @@ export interface FrontendView {
   readonly shared: boolean;
 }
 
+/**
+ * Whom a new flow goes to: anybody, or whom the ring of Maglev says, which is the same one on every node. A ring takes 64 KiB, and
+ * there are only so many: where they are not asked for by name, half of them stay for others.
+ */
+export type Balance = 'random' | 'maglev' | 'maglev-if-room';
+
 /** One port of a service in one family: frontends that share a set of backends. */
 export interface BackendSetView {
   /**
@@ -36,7 +42,7 @@ export interface BackendSetView {
   readonly backends: readonly BackendView[];
   /** Seconds a client keeps its backend; 0: no affinity. */
   readonly affinitySeconds: number;
-  readonly balance: 'random' | 'maglev';
+  readonly balance: Balance;
 }
 
 /** The node that serves. */
@@ -44,6 +50,8 @@ export interface ServingNode {
   readonly name: string;
   /** Where its node ports are. */
   readonly addresses: readonly IP[];
+  /** Cluster IPs in these ranges are announced: clients outside may ask them, too. */
+  readonly announcedClusterIPs: readonly Prefix[];
 }
 
 /** An address of a service: of the cluster, or one that leads to it from outside. */
@@ -81,9 +89,10 @@ export function affinityOf({ spec }: ServiceObject): number {
 export function balanceOf(
   { metadata }: ServiceObject,
   problems: string[],
-  otherwise: 'random' | 'maglev' = 'random',
-): 'random' | 'maglev' {
-  const value = metadata.annotations?.[BALANCE_ANNOTATION] ?? otherwise;
+  otherwise: Balance = 'random',
+): Balance {
+  const value = metadata.annotations?.[BALANCE_ANNOTATION];
+  if (value === undefined) return otherwise;
   if (value === 'random' || value === 'maglev') return value;
   problems.push(`annotation ${BALANCE_ANNOTATION} must be random or maglev (value ${JSON.stringify(value)})`);
   return otherwise;

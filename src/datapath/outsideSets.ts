@@ -1,9 +1,15 @@
-import { familyOf } from '../address/ip.ts';
-import { networkOf, type Prefix, parseInterfaceAddress } from '../address/prefix.ts';
+import { familyOf, type IP, parseIP } from '../address/ip.ts';
+import { contains, networkOf, type Prefix, parseInterfaceAddress } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
-import { affinityOf, type BackendSetView, balanceOf, type PortInput } from './backendSet.ts';
+import {
+  affinityOf,
+  type BackendSetView,
+  balanceOf,
+  type PortInput,
+  type ServiceAddress,
+} from './backendSet.ts';
 import { backendsOf, type Candidate, candidatesOf } from './endpointCandidates.ts';
-import type { ServiceObject } from './serviceObjects.ts';
+import { clusterIPsOf, type ServiceObject } from './serviceObjects.ts';
 
 /** The node's own addresses: whoever asks here is served by the policy of the cluster, whoever asks from outside by its own. */
 export function nodePortSets(input: PortInput): BackendSetView[] {
@@ -20,21 +26,37 @@ export function nodePortSets(input: PortInput): BackendSetView[] {
     affinitySeconds: affinityOf(service),
     balance: balanceOf(service, problems),
   };
-  const outside = backendsOf(allowedFromOutside(input, candidates), protocol);
+  const outside = backendsOf(isLocal(service, 'node') ? here(candidates) : candidates, protocol);
   return [
     { ...set, key, backends: backendsOf(candidates, protocol) },
     { ...set, key: `${key}/outside`, scope: 'outside', backends: outside },
   ];
 }
 
+/** What a client outside may ask: an address of the service, or one of the node. */
+type Asked = ServiceAddress['kind'] | 'node';
+
+/**
+ * Whether clients outside are kept on the node that they come to. Where a service is to stay on the node inside the cluster, its
+ * cluster IPs do so for everybody.
+ */
+export function isLocal({ spec }: Pick<ServiceObject, 'spec'>, asked: Asked): boolean {
+  return (
+    spec.externalTrafficPolicy === 'Local' || (asked === 'cluster' && spec.internalTrafficPolicy === 'Local')
+  );
+}
+
 /**
  * Whether nodes hand packets of clients outside over to each other for this service: it has an address that leads to it from
  * outside, and backends anywhere.
  */
-export function isHandedOver({ spec, status }: ServiceObject): boolean {
+export function isHandedOver(service: ServiceObject, announcedClusterIPs: readonly Prefix[]): boolean {
+  const { spec, status } = service;
   const ingress = status?.loadBalancer?.ingress ?? [];
-  const announced = ingress.some(({ ip, ipMode }) => ip !== undefined && ipMode !== 'Proxy');
-  return spec.externalTrafficPolicy !== 'Local' && (announced || (spec.externalIPs ?? []).length > 0);
+  const balanced = ingress.some(({ ip, ipMode }) => ip !== undefined && ipMode !== 'Proxy');
+  if ((balanced || (spec.externalIPs ?? []).length > 0) && !isLocal(service, 'external')) return true;
+  if (announcedClusterIPs.length === 0 || isLocal(service, 'cluster')) return false;
+  return clusterIPsOf(service).some((text) => isWithin(parseIP(text), announcedClusterIPs));
 }
 
 /**
@@ -42,42 +64,62 @@ export function isHandedOver({ spec, status }: ServiceObject): boolean {
  * by a ring, unless told otherwise. A set of backends here alone takes what other nodes hand over.
  */
 export function announcedSets(input: PortInput): BackendSetView[] {
-  const { service, port, protocol, family, addresses, problems } = input;
-  const kinds = (['external', 'load-balancer'] as const).filter((kind) =>
-    addresses.some((address) => address.kind === kind),
+  const candidates = candidatesOf(input);
+  return (['cluster', 'external', 'load-balancer'] as const).flatMap((kind) =>
+    setsOf(input, kind, candidates),
   );
-  if (kinds.length === 0) return [];
-  const candidates = allowedFromOutside(input, candidatesOf(input));
-  const direct = service.spec.externalTrafficPolicy !== 'Local';
-  return kinds.flatMap((kind): BackendSetView[] => {
-    const key = `${input.key}:${port.port}/${protocol}/${family}/${kind}`;
-    const set = {
-      ranges: kind === 'load-balancer' ? sourceRanges(input) : [],
-      protocol,
-      port: port.port,
-      // An external address may be a node's; a balancer's is the services' alone.
-      frontends: addresses
-        .filter((address) => address.kind === kind)
-        .map(({ address }) => ({ address, shared: kind === 'external' })),
-      affinitySeconds: affinityOf(service),
-    };
-    const balance = balanceOf(service, problems, 'maglev');
-    const backends = backendsOf(candidates, protocol);
-    const outside = { ...set, key: `${key}/outside`, scope: 'outside', backends, balance, direct } as const;
-    if (!direct) return [outside];
-    const here = backendsOf(
-      candidates.filter(({ local }) => local),
-      protocol,
-    );
-    const handedOver = { ...set, key: `${key}/handed-over`, scope: 'handedOver', backends: here } as const;
-    return [outside, { ...handedOver, balance: 'random' }];
-  });
 }
 
-function allowedFromOutside({ service }: PortInput, candidates: readonly Candidate[]): readonly Candidate[] {
-  return service.spec.externalTrafficPolicy === 'Local'
-    ? candidates.filter(({ local }) => local)
-    : candidates;
+function setsOf(
+  input: PortInput,
+  kind: ServiceAddress['kind'],
+  candidates: readonly Candidate[],
+): BackendSetView[] {
+  const { service, port, protocol, family, problems } = input;
+  const addresses = publicAddresses(input, kind);
+  if (addresses.length === 0) return [];
+  const key = `${input.key}:${port.port}/${protocol}/${family}/${kind}`;
+  const set = {
+    ranges: kind === 'load-balancer' ? sourceRanges(input) : [],
+    protocol,
+    port: port.port,
+    // An external address may be a node's; the others are the services' alone.
+    frontends: addresses.map((address) => ({ address, shared: kind === 'external' })),
+    affinitySeconds: affinityOf(service),
+  };
+  const direct = !isLocal(service, kind);
+  const outside: BackendSetView = {
+    ...set,
+    key: `${key}/outside`,
+    scope: 'outside',
+    backends: backendsOf(direct ? candidates : here(candidates), protocol),
+    balance: balanceOf(service, problems, kind === 'cluster' ? 'maglev-if-room' : 'maglev'),
+    direct,
+  };
+  const handedOver: BackendSetView = {
+    ...set,
+    key: `${key}/handed-over`,
+    scope: 'handedOver',
+    backends: backendsOf(here(candidates), protocol),
+    balance: 'random',
+  };
+  return direct ? [outside, handedOver] : [outside];
+}
+
+/** Of the service's addresses of this kind, those that clients outside may ask. */
+function publicAddresses({ addresses, node }: PortInput, wanted: ServiceAddress['kind']): IP[] {
+  return addresses
+    .filter(({ kind }) => kind === wanted)
+    .map(({ address }) => address)
+    .filter((address) => wanted !== 'cluster' || isWithin(address, node.announcedClusterIPs));
+}
+
+function isWithin(address: IP, ranges: readonly Prefix[]): boolean {
+  return ranges.some((range) => contains(range, address));
+}
+
+function here(candidates: readonly Candidate[]): readonly Candidate[] {
+  return candidates.filter(({ local }) => local);
 }
 
 function sourceRanges({ service, family, problems }: PortInput): Prefix[] {

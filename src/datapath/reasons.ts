@@ -271,7 +271,7 @@ export const REASONS = [
   {
     name: 'outside_no_service',
     kind: 'deny',
-    sentence: 'A packet came for an announced address that no service has.',
+    sentence: 'A packet came for an address of services that none has for clients outside.',
   },
   {
     name: 'wrong_origin',

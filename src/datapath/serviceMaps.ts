@@ -12,6 +12,8 @@ import { type Change, inverseOf, type Plan, type Ring, type Step } from './servi
 export interface ServiceMaps extends Disposable {
   /** Entries of `tb_backends`. */
   readonly backendLimit: number;
+  /** Entries of `tb_maglev`. */
+  readonly ringLimit: number;
   /**
    * Carries out a plan.
    *
@@ -43,6 +45,7 @@ export function openServiceMaps(directory: string): ServiceMaps {
 
   return {
     backendLimit: backends.info.maxEntries,
+    ringLimit: rings.info.maxEntries,
     apply({ steps }) {
       steps.forEach((step, index) => {
         try {

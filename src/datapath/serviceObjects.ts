@@ -41,6 +41,11 @@ export interface ServicePort {
   readonly nodePort?: number | undefined;
 }
 
+/** Its addresses inside the cluster, as they are written; none of a headless one or one that has none yet. */
+export function clusterIPsOf({ spec }: Pick<ServiceObject, 'spec'>): string[] {
+  return (spec.clusterIPs ?? [spec.clusterIP ?? '']).filter((text) => text !== '' && text !== 'None');
+}
+
 /** What of a Kubernetes `EndpointSlice` the datapath looks at. */
 export interface EndpointSliceObject {
   readonly metadata: { readonly name: string };

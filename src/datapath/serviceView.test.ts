@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { formatIP, parseIP } from '../address/ip.ts';
-import { formatPrefix } from '../address/prefix.ts';
+import { formatPrefix, parsePrefix } from '../address/prefix.ts';
+import type { ServingNode } from './backendSet.ts';
+import { isHandedOver } from './outsideSets.ts';
 import type { EndpointSliceObject, ServiceObject, SliceEndpoint } from './serviceObjects.ts';
 import { viewService } from './serviceView.ts';
 
 const NODE = 'node-a';
-const SELF = { name: NODE, addresses: ['192.0.2.1', '2001:db8::1'].map(parseIP) };
+const SELF: ServingNode = {
+  name: NODE,
+  addresses: ['192.0.2.1', '2001:db8::1'].map(parseIP),
+  announcedClusterIPs: [],
+};
 
 function service(spec: ServiceObject['spec'] = {}, metadata = {}): ServiceObject {
   return {
@@ -42,8 +48,8 @@ const ending = { ready: false, serving: true, terminating: true };
 const ended = { ready: false, serving: false, terminating: true };
 
 /** Backends as text, by set. */
-function served(object: ServiceObject, slices: EndpointSliceObject[]): Record<string, string[]> {
-  const view = viewService(object, slices, SELF);
+function served(object: ServiceObject, slices: EndpointSliceObject[], node = SELF): Record<string, string[]> {
+  const view = viewService(object, slices, node);
   return Object.fromEntries(
     view.sets.map(({ key, backends }) => [
       key.replace('shop/web:', ''),
@@ -211,6 +217,75 @@ describe('clients outside', () => {
       '80/TCP/4/node-port/outside': here,
       '80/TCP/4/load-balancer/outside': here,
     });
+  });
+
+  describe('come by cluster IPs that are announced', () => {
+    const node = { ...SELF, announcedClusterIPs: [parsePrefix('10.96.0.0/16'), parsePrefix('fd96::/112')] };
+
+    test('and are handed over between nodes, by policy Cluster', () => {
+      assert.deepEqual(served(service(), slices, node), {
+        '80/TCP/4': everybody,
+        '80/TCP/4/cluster/outside': everybody,
+        '80/TCP/4/cluster/handed-over': here,
+      });
+      const [, outside] = viewService(service(), slices, node).sets;
+      assert.deepEqual(
+        [outside?.direct, outside?.balance, outside?.frontends],
+        [true, 'maglev-if-room', [{ address: parseIP('10.96.0.10'), shared: false }]],
+      );
+    });
+
+    test('in both families', () => {
+      const object = service({ clusterIPs: ['10.96.0.10', 'fd96::10'] });
+      const six = slice([endpoint('fd01::1')], { addressType: 'IPv6' });
+      assert.deepEqual(served(object, [six], node)['80/TCP/6/cluster/outside'], ['fd01::1:8080 active']);
+    });
+
+    test('and stay on the node by externalTrafficPolicy Local', () => {
+      const object = service({ type: 'NodePort', externalTrafficPolicy: 'Local' });
+      assert.deepEqual(served(object, slices, node), {
+        '80/TCP/4': everybody,
+        '80/TCP/4/cluster/outside': here,
+      });
+    });
+
+    test('and by internalTrafficPolicy Local, which is no word about other addresses', () => {
+      const object = service({ internalTrafficPolicy: 'Local', externalIPs: ['192.0.2.7'] });
+      assert.deepEqual(served(object, slices, node), {
+        '80/TCP/4': here,
+        '80/TCP/4/external': everybody,
+        '80/TCP/4/cluster/outside': here,
+        '80/TCP/4/external/outside': everybody,
+        '80/TCP/4/external/handed-over': here,
+      });
+    });
+
+    test('and by no others', () => {
+      const object = service({ clusterIPs: ['10.97.0.10', 'fd97::10'] });
+      assert.deepEqual(served(object, slices, node), { '80/TCP/4': everybody, '80/TCP/6': [] });
+    });
+  });
+
+  test('make nodes hand packets over to each other where an address leads to backends anywhere', () => {
+    const ranges = [parsePrefix('10.96.0.0/16')];
+    const balanced = (ipMode: 'VIP' | 'Proxy', spec = {}): ServiceObject => ({
+      ...service(spec),
+      status: { loadBalancer: { ingress: [{ ip: '192.0.2.8', ipMode }] } },
+    });
+    for (const [object, announced, expected] of [
+      [service(), [], false],
+      [service(), ranges, true],
+      [service({ clusterIPs: ['None'] }), ranges, false],
+      [service({ clusterIPs: ['10.97.0.10'] }), ranges, false],
+      [service({ externalTrafficPolicy: 'Local' }), ranges, false],
+      [service({ internalTrafficPolicy: 'Local' }), ranges, false],
+      [service({ internalTrafficPolicy: 'Local', externalIPs: ['192.0.2.7'] }), [], true],
+      [balanced('VIP'), [], true],
+      [balanced('VIP', { externalTrafficPolicy: 'Local' }), [], false],
+      [balanced('Proxy'), [], false],
+    ] as const) {
+      assert.equal(isHandedOver(object, announced), expected, JSON.stringify([object, announced.length]));
+    }
   });
 
   test('are let in by the ranges of a load balancer, and find the same backend on every node', () => {

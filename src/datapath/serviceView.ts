@@ -11,7 +11,7 @@ import {
 import { backendsOf, candidatesOf } from './endpointCandidates.ts';
 import { PROTOCOLS, type ProtocolName } from './layout.ts';
 import { announcedSets, nodePortSets } from './outsideSets.ts';
-import type { EndpointSliceObject, ServiceObject } from './serviceObjects.ts';
+import { clusterIPsOf, type EndpointSliceObject, type ServiceObject } from './serviceObjects.ts';
 
 /** A service as the datapath is to serve it. */
 export interface ServiceView {
@@ -68,11 +68,10 @@ function isOurs({ metadata, spec }: ServiceObject): boolean {
 function addressesOf({ spec, status }: ServiceObject, problems: string[]): ServiceAddress[] {
   const addresses = new Map<IP, ServiceAddress>();
   const add = (text: string, kind: ServiceAddress['kind']) => {
-    if (text === '') return;
     const address = addressOf(text, 'address of the service', problems);
     if (address !== undefined && !addresses.has(address)) addresses.set(address, { address, kind });
   };
-  for (const text of spec.clusterIPs ?? [spec.clusterIP ?? '']) add(text, 'cluster');
+  for (const text of clusterIPsOf({ spec })) add(text, 'cluster');
   for (const text of spec.externalIPs ?? []) add(text, 'external');
   for (const { ip, ipMode } of status?.loadBalancer?.ingress ?? []) {
     // A balancer that insists on seeing the traffic (KEP-1860) hands it on to node ports.

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { formatIP, type IP, parseIP } from '../address/ip.ts';
 import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import type { Programmed } from './adoption.ts';
-import type { BackendSetView, BackendView } from './backendSet.ts';
+import type { BackendSetView, BackendView, Balance } from './backendSet.ts';
 import {
   type Backend,
   type Endpoint,
@@ -207,7 +207,7 @@ function assertTidy(maps: Maps, planner: ServicePlanner): void {
 }
 
 function newPlanner(clock = { now: 0 }): ServicePlanner {
-  return new ServicePlanner({ backendLimit: 2000, now: () => clock.now });
+  return new ServicePlanner({ backendLimit: 2000, ringLimit: 1000, now: () => clock.now });
 }
 
 describe('the planner', () => {
@@ -363,7 +363,7 @@ describe('the planner', () => {
 
   test('does not give a backend number out again within a minute', () => {
     const clock = { now: 0 };
-    const planner = new ServicePlanner({ backendLimit: 3, now: () => clock.now });
+    const planner = new ServicePlanner({ backendLimit: 3, ringLimit: 1000, now: () => clock.now });
     planner.plan([web('10.1.0.1', '10.1.0.2')]);
     planner.plan([web('10.1.0.2')]);
     assert.throws(() => planner.plan([web('10.1.0.2', '10.1.0.3')]), /tb_backends is full/);
@@ -371,6 +371,30 @@ describe('the planner', () => {
     assert.throws(() => planner.plan([web('10.1.0.2', '10.1.0.3')]), /tb_backends is full/);
     clock.now = 60;
     assert.equal(planner.plan([web('10.1.0.2', '10.1.0.3')]).steps[0]?.map, 'tb_backends');
+  });
+
+  test('gives rings as long as there are any, half of them to those who ask for one by name, and serves the others without', () => {
+    const planner = new ServicePlanner({ backendLimit: 2000, ringLimit: 4, now: () => 0 });
+    const balanced = (number: number, balance: Balance): ServiceChange => {
+      const { key, view } = service(`s${number}`, `10.96.0.${number}`, ['10.1.0.1']);
+      return { key, view: { ...view, sets: view.sets.map((set) => ({ ...set, balance })) } };
+    };
+    const ringed = () =>
+      [...planner.sets()]
+        .filter(({ maglev }) => maglev)
+        .map(({ key }) => key.replace(/^default.(.*):80.*/, '$1'));
+    const plan = (...changes: ServiceChange[]) => planner.plan(changes).problems.map(({ text }) => text);
+    const lacking = (count: number) =>
+      `its backends are chosen at random: ${count} services have a Maglev ring already`;
+    const spare = [1, 2, 3].map((number) => balanced(number, 'maglev-if-room'));
+    assert.deepEqual(plan(...spare), [lacking(2)]);
+    planner.rollback();
+    assert.deepEqual(plan(...spare), [lacking(2)], 'the same once it has failed');
+    assert.deepEqual(plan(...[4, 5, 6].map((number) => balanced(number, 'maglev'))), [lacking(4)]);
+    assert.deepEqual(ringed(), ['s1', 's2', 's4', 's5']);
+    assert.deepEqual(plan(...spare.slice(0, 2)), [], 'who has one keeps it');
+    assert.deepEqual(plan({ key: 'default/s1', view: undefined }, balanced(6, 'maglev')), []);
+    assert.deepEqual(ringed(), ['s2', 's4', 's5', 's6']);
   });
 
   test('names the places that are no backend any more', () => {

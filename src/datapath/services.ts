@@ -30,6 +30,8 @@ export interface ServiceChange {
 export interface PlannerOptions {
   /** Entries of `tb_backends`. */
   readonly backendLimit: number;
+  /** Entries of `tb_maglev`. */
+  readonly ringLimit: number;
   /** Seconds on any clock that does not go back. */
   readonly now: () => number;
 }
@@ -47,12 +49,16 @@ export class ServicePlanner {
   readonly #frontends = new Frontends(this.#sets);
   readonly #places = new Places();
   readonly #backendNumbers: NumberPool;
+  readonly #ringLimit: number;
+  /** The sets that have a ring, or will with their first backend. */
+  readonly #rings = new Map<string, true>();
   #nextService = 1;
   #undo = new UndoLog();
   /** Backend numbers that the latest plan sets free. */
   #freed: number[] = [];
 
-  constructor({ backendLimit, now }: PlannerOptions) {
+  constructor({ backendLimit, ringLimit, now }: PlannerOptions) {
+    this.#ringLimit = ringLimit;
     this.#backendNumbers = new NumberPool(backendLimit, now);
   }
 
@@ -91,6 +97,7 @@ export class ServicePlanner {
     const inUse = new Uint8Array(highest.backend + 1);
     yield* each(sets, SETS_PER_PORTION, (set) => {
       this.#sets.set(set.key, set);
+      if (set.maglev) this.#rings.set(set.key, true);
       this.#write(draft, set.key, undefined, set);
       for (const { number } of set.backends) inUse[number] = 1;
     });
@@ -146,6 +153,7 @@ export class ServicePlanner {
     if (before === undefined && view === undefined) return;
     const after = view && this.#arrange(draft, view, before);
     draft.undo.set(this.#sets, key, after);
+    draft.undo.set(this.#rings, key, after?.maglev || undefined);
     this.#write(draft, key, before, after);
   }
 
@@ -157,6 +165,7 @@ export class ServicePlanner {
       const set = owner !== undefined && isAdopted(owner) ? this.#sets.get(owner) : undefined;
       if (set === undefined) continue;
       draft.undo.set(this.#sets, set.key, undefined);
+      draft.undo.set(this.#rings, set.key, undefined);
       this.#frontends.rename(draft, set, key);
       return { ...set, key };
     }
@@ -184,11 +193,23 @@ export class ServicePlanner {
       backends,
       slots,
       affinitySeconds: view.affinitySeconds,
-      maglev: view.balance === 'maglev',
+      maglev: this.#hasRing(draft, view, before),
       scope: view.scope ?? 'inside',
       ranges: view.ranges ?? [],
       direct: view.direct ?? false,
     };
+  }
+
+  /** Without a ring a service is served all the same. */
+  #hasRing({ plan }: Draft, { key, balance }: BackendSetView, before: ProgrammedSet | undefined): boolean {
+    if (balance === 'random') return false;
+    const room = balance === 'maglev' ? this.#ringLimit : this.#ringLimit / 2;
+    if (before?.maglev || this.#rings.size < room) return true;
+    plan.problem(
+      key,
+      `its backends are chosen at random: ${this.#rings.size} services have a Maglev ring already`,
+    );
+    return false;
   }
 
   #takeBackend({ undo }: Draft, set: string): number {

@@ -208,7 +208,7 @@ describe('services', () => {
 
   test('are programmed, adopted by the next run, and removed', () => {
     using maps = openServiceMaps(directory.maps);
-    const options = { backendLimit: maps.backendLimit, now: () => 0 };
+    const options = { backendLimit: maps.backendLimit, ringLimit: maps.ringLimit, now: () => 0 };
     const first = new ServicePlanner(options);
     maps.apply(first.plan([service('a', '10.96.0.1', ['10.1.0.1', '10.1.0.2'])]));
     maps.apply(
@@ -242,7 +242,11 @@ describe('services', () => {
 
   test('that find no room are refused as a whole, and the others stay', () => {
     using maps = openServiceMaps(directory.maps);
-    const planner = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
+    const planner = new ServicePlanner({
+      backendLimit: maps.backendLimit,
+      ringLimit: maps.ringLimit,
+      now: () => 0,
+    });
     maps.apply(planner.plan([service('kept', '10.96.0.1', ['10.1.0.1'])]));
     const before = read(maps);
     const many = Array.from({ length: 600 }, (_, index) =>
@@ -264,7 +268,11 @@ describe('services', () => {
 
   test('with a Maglev ring have one whose every entry is a backend', () => {
     using maps = openServiceMaps(directory.maps);
-    const planner = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
+    const planner = new ServicePlanner({
+      backendLimit: maps.backendLimit,
+      ringLimit: maps.ringLimit,
+      now: () => 0,
+    });
     maps.apply(planner.plan([service('a', '10.96.0.1', ['10.1.0.1', '10.1.0.2'], { balance: 'maglev' })]));
     const [number] = read(maps).rings;
     assert.ok(number !== undefined);
@@ -306,7 +314,12 @@ describe('the service table', () => {
     maps: ServiceMaps,
     retired: (places: readonly Endpoint[]) => void = () => {},
   ): ServiceTable {
-    return new ServiceTable({ maps, node: { name: 'node', addresses: [] }, now: () => 0, retired });
+    return new ServiceTable({
+      maps,
+      node: { name: 'node', addresses: [], announcedClusterIPs: [] },
+      now: () => 0,
+      retired,
+    });
   }
 
   function active({ programmed }: ServiceMaps): string[] {

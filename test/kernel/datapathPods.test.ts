@@ -361,7 +361,11 @@ print(sent, lost, wrong, s.getpeername()[0])
     const client = routedPod('client');
     const server = routedPod('server');
     using maps = openServiceMaps(directory.maps);
-    const planner = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
+    const planner = new ServicePlanner({
+      backendLimit: maps.backendLimit,
+      ringLimit: maps.ringLimit,
+      now: () => 0,
+    });
     const program = (backends: BackendSetView['backends']) => {
       const view = { key: 'default/echo', sets: [{ ...set, backends }], problems: [] };
       maps.apply(planner.plan([{ key: view.key, view }]));

@@ -106,7 +106,11 @@ describe(`${SERVICES} services with ${BACKENDS} backends each`, () => {
 
   before(() => {
     maps = openServiceMaps(directory.maps);
-    planner = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
+    planner = new ServicePlanner({
+      backendLimit: maps.backendLimit,
+      ringLimit: maps.ringLimit,
+      now: () => 0,
+    });
   });
 
   after(() => maps[Symbol.dispose]());
@@ -146,7 +150,11 @@ describe(`${SERVICES} services with ${BACKENDS} backends each`, () => {
   });
 
   test('are taken over by the next run without a single write', (t) => {
-    const next = new ServicePlanner({ backendLimit: maps.backendLimit, now: () => 0 });
+    const next = new ServicePlanner({
+      backendLimit: maps.backendLimit,
+      ringLimit: maps.ringLimit,
+      now: () => 0,
+    });
     const work = next.adopting(maps.programmed);
     const portions: number[] = [];
     for (let plan: Plan | undefined; plan === undefined; ) {

@@ -15,7 +15,8 @@ export const ELSEWHERE = { 4: '198.51.100.70', 6: '2001:db8:9::1:70' } as const;
 /** What a leaf sends to the first node. */
 export const VIP = { 4: '203.0.113.10', 6: '2001:db8:203::10' } as const;
 
-const CLUSTER_IP = { 4: '10.96.0.10', 6: 'fd96::10' } as const;
+/** The service itself, inside the cluster. */
+export const CLUSTER_IP = { 4: '10.96.0.10', 6: 'fd96::10' } as const;
 
 /** Serves TCP and UDP on port 8080: says who asks, by which port, and how many bytes came; at length if the last byte is 1. */
 const SERVER = `

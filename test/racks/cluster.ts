@@ -28,13 +28,19 @@ export function clusterObjects(racks: readonly RackObjects[], dualStack = false)
       ...(dualStack ? [poolObject(rack, `pods6-${rack.name}`, { cidr: rack.pool6, blockSize: 122 })] : []),
       ...nodes.map((name) => nodeObject(rack, name)),
     ]),
-    {
-      apiVersion: TOMBOLO,
-      kind: 'BGPConfiguration',
-      metadata: { name: 'default' },
-      spec: { nodeToNodeMeshEnabled: false, serviceLoadBalancerIPs: services.map((cidr) => ({ cidr })) },
-    },
+    bgpObject({ serviceLoadBalancerIPs: services.map((cidr) => ({ cidr })) }),
   ];
+}
+
+/** What the cluster says of BGP: without a mesh, unless `spec` wants one. */
+export function bgpObject(spec: Record<string, unknown>): StoreObject {
+  const metadata = { name: 'default' };
+  return {
+    apiVersion: TOMBOLO,
+    kind: 'BGPConfiguration',
+    metadata,
+    spec: { nodeToNodeMeshEnabled: false, ...spec },
+  };
 }
 
 function poolObject(rack: RackPlan, name: string, spec: Record<string, unknown>): StoreObject {

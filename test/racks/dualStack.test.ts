@@ -2,8 +2,19 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eventually } from '../interop/waiting.ts';
 import { Capture } from './capture.ts';
+import { bgpObject } from './cluster.ts';
 import { nextHopsOf, portOf } from './fabric.ts';
-import { leafAddress6, nodeAddress6, OUTSIDE6, RACKS, SERVICE_PORT } from './plan.ts';
+import {
+  CLUSTER_IP,
+  CLUSTER_IP6,
+  CLUSTER_IPS,
+  leafAddress6,
+  nodeAddress6,
+  OUTSIDE,
+  OUTSIDE6,
+  RACKS,
+  SERVICE_PORT,
+} from './plan.ts';
 import { ask, serve, tally } from './web.ts';
 import { NODES, type NodeName, type Pod, World } from './world.ts';
 
@@ -80,3 +91,50 @@ test('a service address of IPv6 is shared by leaf and spine, asked from outside,
   assert.match(seen.join('\n'), new RegExp(`${OUTSIDE6.client}\\.\\d+ > ${VIP}\\.80:`));
   assert.equal(seen.join('\n').includes(own('a1')), false, 'no pod on the wire');
 });
+
+test('a cluster IP leads nowhere before it is announced, and is then shared and answered by all who see the client, in both families', async (t) => {
+  const { leaves, spine, outside } = world.fabric;
+  world.service('web', VIPS, [pods.a1, pods.a2, pods.b1], {});
+  for (const address of [CLUSTER_IP, CLUSTER_IP6])
+    assert.throws(() => ask(outside, 'tcp', address, SERVICE_PORT), /Cannot ask/);
+  world.write(bgpObject({ serviceClusterIPs: CLUSTER_IPS.map((cidr) => ({ cidr })) }));
+  for (const range of CLUSTER_IPS) {
+    for (const { namespace } of [leaves[0].router, spine.router])
+      await eventually(`two ways to ${range}`, () => nextHopsOf(namespace, range).length === 2);
+  }
+  for (const address of [CLUSTER_IP, CLUSTER_IP6]) {
+    const client = isIPv6(address) ? OUTSIDE6.client : OUTSIDE.client;
+    for (const protocol of ['tcp', 'udp'] as const) {
+      const answers = ask(outside, protocol, address, SERVICE_PORT, MANY);
+      t.diagnostic(`${address} ${protocol}: ${JSON.stringify(tally(answers))} of ${MANY}, none lost`);
+      assert.deepEqual(Object.keys(tally(answers)), ['a1', 'a2', 'b1'], protocol);
+      assert.deepEqual([...new Set(answers.map(({ peer }) => peer))], [client], protocol);
+    }
+  }
+});
+
+for (const policy of ['internalTrafficPolicy', 'externalTrafficPolicy'] as const) {
+  test(`with ${policy} Local the leaf leads to the nodes with a backend, by the address itself`, async () => {
+    const { leaves, spine, outside } = world.fabric;
+    world.service('web', VIPS, [pods.a2, pods.b1], { [policy]: 'Local' });
+    for (const [address, own] of [
+      [CLUSTER_IP, world.nodes.a2.address],
+      [CLUSTER_IP6, address6('a2')],
+    ] as const) {
+      const prefix = `${address}/${isIPv6(address) ? 128 : 32}`;
+      await eventually(
+        `${prefix} by a2`,
+        () => nextHopsOf(leaves[0].router.namespace, prefix).join() === own,
+      );
+      await eventually(
+        'both racks',
+        () => nextHopsOf(spine.router.namespace, prefix).length === RACKS.length,
+      );
+      await eventually(
+        'only those answer',
+        () => Object.keys(tally(ask(outside, 'tcp', address, SERVICE_PORT, MANY))).join() === 'a2,b1',
+      );
+    }
+    world.service('web', VIPS, [pods.a1, pods.a2, pods.b1], {});
+  });
+}

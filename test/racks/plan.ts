@@ -23,8 +23,9 @@ export const OUTSIDE = { lan: '10.220.250.0/24', spine: '10.220.250.1', client: 
 export const OUTSIDE6 = { lan: 'fd20:250::/64', spine: 'fd20:250::1', client: 'fd20:250::10' };
 /** Service addresses that the outside may know. */
 export const [VIPS, VIPS6] = ['10.222.0.0/24', 'fd22::/112'];
-/** The one service's addresses inside the cluster. */
+/** The one service's addresses inside the cluster, and the ranges that they are out of. */
 export const [CLUSTER_IP, CLUSTER_IP6] = ['10.223.0.7', 'fd23::7'];
+export const CLUSTER_IPS = ['10.223.0.0/24', 'fd23::/112'];
 /** Of the service, at its own addresses and at those of nodes. */
 export const [SERVICE_PORT, NODE_PORT] = [80, 30080];
 /** Both pools. */
