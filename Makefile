@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: build lint format test test-unit test-kernel test-interop test-racks test-kubernetes bench demo demo-down clean dependencies
+.PHONY: build lint format crds test test-unit test-kernel test-interop test-racks test-kubernetes bench demo demo-down clean dependencies
 
 # Node reads this file at every start, which triples its start-up time; nothing here needs it after `npm ci`.
 NODE := env -u NODE_EXTRA_CA_CERTS node
@@ -38,6 +38,10 @@ lint: node_modules
 
 format: node_modules
 	@$(NODE) node_modules/@biomejs/biome/bin/biome check --write .
+
+# deploy/crds.yaml from src/store/kinds; a unit test says when it is behind.
+crds: node_modules
+	@$(NODE) --import tsx scripts/generateCrds.ts
 
 RUN_TESTS = $(NODE) --import tsx --test --test-reporter=spec
 UNIT_TESTS = $(shell find src cni -name '*.test.ts' 2>/dev/null | sort)

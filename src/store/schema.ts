@@ -125,8 +125,12 @@ export function text(limits: { pattern?: RegExp; means?: string; max?: number } 
   };
 }
 
-/** Text in the language of one of our parsers, which throws where the text is not of it. */
-export function parsedBy(parse: (text: string) => unknown, means: string): Schema<string> {
+/**
+ * Text in the language of one of our parsers, which throws where the text is not of it.
+ *
+ * @param pattern What every such text fits, and few others: for who has only the CRD to go by.
+ */
+export function parsedBy(parse: (text: string) => unknown, means: string, pattern?: RegExp): Schema<string> {
   return {
     check(value, path, problems) {
       if (typeof value !== 'string') {
@@ -141,18 +145,18 @@ export function parsedBy(parse: (text: string) => unknown, means: string): Schem
         problems.push({ path, reason: `expected ${means}: ${reason}`, value });
       }
     },
-    json: { type: 'string' },
+    json: { type: 'string', ...(pattern && { pattern: pattern.source }) },
   };
 }
 
-export function oneOf<const T extends string>(...values: T[]): Schema<T> {
+export function oneOf<const T extends string | number>(...values: T[]): Schema<T> {
   return {
     check(value, path, problems) {
       if (!values.includes(value as T)) {
         problems.push({ path, reason: `expected ${values.join(', ')}`, value });
       }
     },
-    json: { type: 'string', enum: values },
+    json: { type: typeof values[0] === 'number' ? 'integer' : 'string', enum: values },
   };
 }
 

@@ -442,7 +442,7 @@ export class Machine {
   }
 }
 
-function requestsOf({ dry }: Process): { family: number; addresses: number }[] {
+function requestsOf({ dry }: Process): { family: 4; addresses: number }[] {
   return dry > 0 ? [{ family: 4, addresses: dry }] : [];
 }
 

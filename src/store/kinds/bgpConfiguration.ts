@@ -49,13 +49,15 @@ export const bgpConfiguration = defineKind({
   kind: 'BGPConfiguration',
   apiVersion: TOMBOLO_V1ALPHA1,
   otherVersions: CALICO_VERSIONS,
+  description: 'What holds for every BGP speaker: default for the cluster, node.NAME for one node.',
   plural: 'bgpconfigurations',
+  shortNames: ['bgpconfig'],
   namespaced: false,
   body,
   rules: ({ spec }) => communityProblems(spec),
   columns: [
-    ['ASN', ({ spec }) => spec.asNumber ?? 64512],
-    ['MESH', ({ spec }) => spec.nodeToNodeMeshEnabled ?? true],
+    ['ASN', ({ spec }) => spec.asNumber ?? 64512, '.spec.asNumber'],
+    ['MESH', ({ spec }) => spec.nodeToNodeMeshEnabled ?? true, '.spec.nodeToNodeMeshEnabled'],
   ],
 });
 

@@ -51,6 +51,7 @@ export const bgpFilter = defineKind({
   kind: 'BGPFilter',
   apiVersion: TOMBOLO_V1ALPHA1,
   otherVersions: CALICO_VERSIONS,
+  description: 'Which routes a peering sends and takes: the first rule that matches decides.',
   plural: 'bgpfilters',
   namespaced: false,
   body,

@@ -52,14 +52,16 @@ export const bgpPeer = defineKind({
   kind: 'BGPPeer',
   apiVersion: TOMBOLO_V1ALPHA1,
   otherVersions: CALICO_VERSIONS,
+  description: 'A peering: of which nodes, and with whom.',
   plural: 'bgppeers',
+  shortNames: ['bgpp'],
   namespaced: false,
   body,
   rules: ({ spec }) => exclusionProblems(spec),
   columns: [
-    ['PEERIP', ({ spec }) => spec.peerIP ?? spec.peerSelector],
-    ['NODE', ({ spec }) => spec.node ?? spec.nodeSelector ?? '(global)'],
-    ['ASN', ({ spec }) => spec.asNumber],
+    ['PEERIP', ({ spec }) => spec.peerIP ?? spec.peerSelector, '.spec.peerIP'],
+    ['NODE', ({ spec }) => spec.node ?? spec.nodeSelector ?? '(global)', '.spec.nodeSelector'],
+    ['ASN', ({ spec }) => spec.asNumber, '.spec.asNumber'],
   ],
 });
 

@@ -1,5 +1,6 @@
 import { type IP, parseIP } from '../../address/ip.ts';
 import { listOf, object, oneOf, parsedBy, text } from '../schema.ts';
+import { PATTERNS } from './patterns.ts';
 
 /** A key of a Secret: `{secretKeyRef: {name, key}}`. */
 export const secretKeyRef = object({}, { secretKeyRef: object({ name: text(), key: text() }, {}) });
@@ -8,10 +9,14 @@ export const secretKeyRef = object({}, { secretKeyRef: object({ name: text(), ke
 export const MONITORED_VIEWS = ['adj-rib-in-pre', 'adj-rib-in-post', 'adj-rib-out-post', 'loc-rib'] as const;
 
 /** `64512:100` (RFC 1997) or `64512:1:2` (RFC 8092). */
-export const communityText = parsedBy(checkCommunity, 'a community');
+export const communityText = parsedBy(checkCommunity, 'a community', PATTERNS.community);
 
 /** `10.0.0.1`, `10.0.0.1:1179`, `2001:db8::1` or `[2001:db8::1]:1179`. */
-export const addressAndPort = parsedBy(parseAddressAndPort, 'an address, or an address and a port');
+export const addressAndPort = parsedBy(
+  parseAddressAndPort,
+  'an address, or an address and a port',
+  PATTERNS.addressAndPort,
+);
 
 /** BMP stations. */
 export const bmpServers = listOf(
@@ -20,11 +25,6 @@ export const bmpServers = listOf(
     { views: listOf(oneOf(...MONITORED_VIEWS), { min: 1 }), statisticsInterval: text() },
   ),
 );
-
-export interface AddressAndPort {
-  readonly address: IP;
-  readonly port: number | undefined;
-}
 
 export interface AddressAndPort {
   readonly address: IP;

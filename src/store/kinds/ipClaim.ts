@@ -16,7 +16,7 @@ const body = object(
         /** So long addresses that nobody holds are kept at most. */
         ttlSeconds: integer(0, 0x7fffffff),
         /** A single address of another node's block, for one container on a node that can have no further block. */
-        loan: object({ family: integer(4, 6), from: text(), to: text(), container: text() }, {}),
+        loan: object({ family: oneOf(4, 6), from: text(), to: text(), container: text() }, {}),
       },
     ),
   },
@@ -47,14 +47,20 @@ const body = object(
 export const ipClaim = defineKind({
   kind: 'IPClaim',
   apiVersion: TOMBOLO_V1ALPHA1,
+  description: 'Addresses that outlive a pod: whichever pod of the same name comes is given them.',
   plural: 'ipclaims',
+  shortNames: ['ipc'],
   namespaced: true,
   body,
   columns: [
-    ['OWNER', ({ spec }) => `${spec.owner.kind}/${spec.owner.name}`],
-    ['ADDRESSES', ({ spec, status }) => (status?.addresses ?? spec.addresses ?? []).join(',')],
-    ['NODE', ({ status }) => status?.node],
-    ['POLICY', ({ spec }) => spec.releasePolicy ?? 'Pod'],
+    ['OWNER', ({ spec }) => `${spec.owner.kind}/${spec.owner.name}`, '.spec.owner.name'],
+    [
+      'ADDRESSES',
+      ({ spec, status }) => (status?.addresses ?? spec.addresses ?? []).join(','),
+      '.status.addresses',
+    ],
+    ['NODE', ({ status }) => status?.node, '.status.node'],
+    ['POLICY', ({ spec }) => spec.releasePolicy ?? 'Pod', '.spec.releasePolicy'],
   ],
 });
 

@@ -61,7 +61,9 @@ export const ipPool = defineKind({
   kind: 'IPPool',
   apiVersion: TOMBOLO_V1ALPHA1,
   otherVersions: CALICO_VERSIONS,
+  description: 'A range of pod addresses, cut into blocks that nodes are given as they need them.',
   plural: 'ippools',
+  shortNames: ['ipp'],
   namespaced: false,
   body,
   rules: ({ spec }) => {
@@ -69,11 +71,15 @@ export const ipPool = defineKind({
     return problems.length > 0 ? problems : [...reservedProblems(spec), ...expansionProblems(spec)];
   },
   columns: [
-    ['CIDR', ({ spec }) => spec.cidr],
-    ['BLOCKSIZE', ({ spec }) => blockSizeOf(spec)],
-    ['SELECTOR', ({ spec }) => spec.nodeSelector ?? 'all()'],
-    ['DISABLED', ({ spec }) => spec.disabled ?? false],
-    ['ACCEPTED', ({ status }) => status?.conditions?.find(({ type }) => type === ACCEPTED)?.status],
+    ['CIDR', ({ spec }) => spec.cidr, '.spec.cidr'],
+    ['BLOCKSIZE', ({ spec }) => blockSizeOf(spec), '.spec.blockSize'],
+    ['SELECTOR', ({ spec }) => spec.nodeSelector ?? 'all()', '.spec.nodeSelector'],
+    ['DISABLED', ({ spec }) => spec.disabled ?? false, '.spec.disabled'],
+    [
+      'ACCEPTED',
+      ({ status }) => status?.conditions?.find(({ type }) => type === ACCEPTED)?.status,
+      '.status.conditions[?(@.type=="Accepted")].status',
+    ],
   ],
 });
 

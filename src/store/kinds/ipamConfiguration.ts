@@ -21,12 +21,14 @@ export const ipamConfiguration = defineKind({
   kind: 'IPAMConfiguration',
   apiVersion: TOMBOLO_V1ALPHA1,
   otherVersions: CALICO_VERSIONS,
+  description: 'Cluster-wide rules of address assignment; the object named default counts.',
   plural: 'ipamconfigurations',
+  shortNames: ['ipamconfig'],
   namespaced: false,
   body,
   columns: [
-    ['STRICTAFFINITY', ({ spec }) => spec.strictAffinity ?? false],
-    ['MAXBLOCKSPERHOST', ({ spec }) => spec.maxBlocksPerHost ?? 20],
+    ['STRICTAFFINITY', ({ spec }) => spec.strictAffinity ?? false, '.spec.strictAffinity'],
+    ['MAXBLOCKSPERHOST', ({ spec }) => spec.maxBlocksPerHost ?? 20, '.spec.maxBlocksPerHost'],
   ],
 });
 

@@ -13,6 +13,7 @@ import {
   type Schema,
   text,
 } from '../schema.ts';
+import { PATTERNS } from './patterns.ts';
 
 /** The API group of the kinds that are Tombolo's own. */
 export const TOMBOLO_V1ALPHA1 = 'network.tombolo.dev/v1alpha1';
@@ -20,12 +21,12 @@ export const TOMBOLO_V1ALPHA1 = 'network.tombolo.dev/v1alpha1';
 /** Where Calico keeps the kinds whose names and fields are also ours; objects written for it are welcome. */
 export const CALICO_VERSIONS = ['projectcalico.org/v3', 'crd.projectcalico.org/v1'];
 
-export const ip = parsedBy(parseIP, 'an address');
-export const ipv4 = parsedBy(parseIPv4, 'an IPv4 address');
-export const ipv6 = parsedBy(parseIPv6, 'an IPv6 address');
-export const prefix = parsedBy(parsePrefix, 'a prefix');
-export const prefix4 = parsedBy((value) => prefixOf(value, 4), 'an IPv4 prefix');
-export const prefix6 = parsedBy((value) => prefixOf(value, 6), 'an IPv6 prefix');
+export const ip = parsedBy(parseIP, 'an address', PATTERNS.ip);
+export const ipv4 = parsedBy(parseIPv4, 'an IPv4 address', PATTERNS.ipv4);
+export const ipv6 = parsedBy(parseIPv6, 'an IPv6 address', PATTERNS.ipv6);
+export const prefix = parsedBy(parsePrefix, 'a prefix', PATTERNS.prefix);
+export const prefix4 = parsedBy((value) => prefixOf(value, 4), 'an IPv4 prefix', PATTERNS.prefix4);
+export const prefix6 = parsedBy((value) => prefixOf(value, 6), 'an IPv6 prefix', PATTERNS.prefix6);
 /** Calico's language of selectors. */
 export const selector = parsedBy(parseSelector, 'a selector');
 export const port = integer(1, 65535);
@@ -94,12 +95,14 @@ export const labelSelector = openObject(
   },
 );
 
-/** A column of `tombolo get`: its heading, and what stands under it. */
-export type Column<T> = readonly [heading: string, cell: (object: T) => unknown];
+/** A column of `tombolo get`: its heading, what stands under it, and where `kubectl get` finds the same, if it can. */
+export type Column<T> = readonly [heading: string, cell: (object: T) => unknown, jsonPath?: string];
 
 export interface KindDefinition<Name extends string, Body> {
   readonly kind: Name;
   readonly apiVersion: string;
+  /** What `kubectl explain` says of a kind of ours. */
+  readonly description?: string;
   /** Also accepted in what people write, and stored as {@link apiVersion}. */
   readonly otherVersions?: readonly string[];
   /** As in the API's path: `bgppeers`. */

@@ -110,6 +110,10 @@ test('errors name the object, the field and the value', () => {
       /gateway: lies outside 10\.0\.0\.0\/24/,
     ],
     [
+      claim('{ owner: { kind: Pod, name: p }, loan: { family: 5, from: a, to: b, container: c } }'),
+      /spec\.loan\.family: expected 4, 6 \(value 5\)/,
+    ],
+    [
       ours('BGPConfiguration', '{ prefixAdvertisements: [{ cidr: 10.0.0.0/8, communities: [x] }] }'),
       /communities\[0\]: expected the name/,
     ],
@@ -153,6 +157,10 @@ test('a kind is found by whatever people call it, and no two share a name', () =
 
 function ours(kind: string, spec: string): string {
   return `{ apiVersion: network.tombolo.dev/v1alpha1, kind: ${kind}, metadata: { name: x }, spec: ${spec} }`;
+}
+
+function claim(spec: string): string {
+  return `{ apiVersion: network.tombolo.dev/v1alpha1, kind: IPClaim, metadata: { name: x, namespace: d }, spec: ${spec} }`;
 }
 
 function svc(spec: string): string {

@@ -47,7 +47,7 @@ const segmentReport = openObject(
 );
 
 /** Addresses that could not be given out: from this pool, or from any open one of the family. */
-const request = openObject({ family: integer(4, 6), addresses: integer(0, 65536) }, { pool: text() });
+const request = openObject({ family: oneOf(4, 6), addresses: integer(0, 65536) }, { pool: text() });
 
 const body = object(
   { spec: object({}, { segments: listOf(segment) }) },
@@ -73,13 +73,23 @@ const body = object(
 export const nodeNetwork = defineKind({
   kind: 'NodeNetwork',
   apiVersion: TOMBOLO_V1ALPHA1,
+  description:
+    'What a node has of the network: the segments that the operator assigns to it, and what its agent made of them.',
   plural: 'nodenetworks',
+  shortNames: ['nodenet'],
   namespaced: false,
   body,
   rules: ({ spec }) => segmentProblems(spec.segments ?? []),
   columns: [
     ['SEGMENTS', ({ spec }) => (spec.segments ?? []).map(({ cidr }) => cidr).join(',')],
+    ['ADDRESSES', ({ status }) => status?.nodeIPs?.join(','), '.status.nodeIPs'],
+    ['ROUTING', ({ status }) => status?.routing ?? 'underlay', '.status.routing'],
     ['USED', ({ status }) => status?.segments?.reduce((sum, { used = 0 }) => sum + used, 0)],
+    [
+      'SHORT',
+      ({ status }) => status?.conditions?.find(({ type }) => type === SHORTAGE)?.status,
+      '.status.conditions[?(@.type=="SegmentShortage")].status',
+    ],
   ],
 });
 

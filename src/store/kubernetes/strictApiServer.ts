@@ -3,9 +3,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../../errors.ts';
-import { definitionOf, KIND_NAMES, type Kind } from '../kinds/registry.ts';
+import { definitionOf, type Kind } from '../kinds/registry.ts';
 import { isRecord } from '../schema.ts';
 import { parseFields, selector } from '../selection.ts';
+import { type Place, placeOf } from './apiPath.ts';
+import { CUSTOM_KINDS, customResourceDefinition } from './customResource.ts';
+import { violations } from './structuralSchema.ts';
 
 interface Stored {
   apiVersion: string;
@@ -46,8 +49,8 @@ export interface Access {
 
 /**
  * The storage side of the Kubernetes API in one process, strict where a real server is strict: compare-and-swap,
- * paging, watches with bookmarks that end in 410 once history is gone, status apart from the rest. For tests, and
- * for faults that a real server will not produce on demand.
+ * paging, watches with bookmarks that end in 410 once history is gone, status apart from the rest, our kinds as our
+ * CustomResourceDefinitions have it. For tests, and for faults that a real server will not produce on demand.
  */
 export class StrictApiServer {
   /** Small, so that tests turn pages. */
@@ -121,6 +124,9 @@ export class StrictApiServer {
     if (fault) this.#fault = undefined;
     if (fault?.kind === 'drop') return void response.destroy();
     const place = placeOf(pathname);
+    if (!place || (place.subresource !== undefined && !hasStatus(place.kind))) {
+      throw new Refused(404, 'NotFound', `the server could not find the requested resource (${pathname})`);
+    }
     this.#expectAllowed(place, method, searchParams, request.headers.authorization);
     if (searchParams.get('watch') === 'true') return this.#watch(place, searchParams, request, response);
     const answer = this.#answer(method, place, searchParams, await bodyOf(request));
@@ -176,6 +182,7 @@ export class StrictApiServer {
     if (object.metadata.resourceVersion !== undefined) {
       throw new Refused(400, 'BadRequest', 'resourceVersion should not be set on objects to be created');
     }
+    expectValid(kind, object);
     const key = `${kind} ${namespace ?? ''}/${object.metadata.name}`;
     if (this.#objects.has(key)) {
       throw new Refused(409, 'AlreadyExists', `${kind} "${object.metadata.name}" already exists`);
@@ -192,6 +199,7 @@ export class StrictApiServer {
     ) {
       throw new Refused(409, 'Conflict', `the object has been modified (${stored.metadata.name})`);
     }
+    expectValid(object.kind as Kind, object);
     if (statusOnly) return this.#happen('MODIFIED', key, { ...stored, status: object.status });
     const { status: _, ...rest } = object;
     const next: Stored = { ...rest, ...(stored.status !== undefined && { status: stored.status }) };
@@ -274,6 +282,22 @@ export class StrictApiServer {
   }
 }
 
+const CUSTOM = new Map(
+  CUSTOM_KINDS.flatMap((kind) => customResourceDefinition(kind).spec.versions.map((one) => [kind, one])),
+);
+
+function hasStatus(kind: Kind): boolean {
+  const version = CUSTOM.get(kind);
+  return version === undefined || 'subresources' in version;
+}
+
+function expectValid(kind: Kind, object: Stored): void {
+  const version = CUSTOM.get(kind);
+  const [violation] = version ? violations(version.schema.openAPIV3Schema, object) : [];
+  if (violation === undefined) return;
+  throw new Refused(422, 'Invalid', `${kind} "${object.metadata.name}" is invalid: ${violation}`);
+}
+
 class Refused extends Error {
   readonly code: number;
   readonly reason: string;
@@ -307,28 +331,6 @@ function typeSeen(
   const was = before !== undefined && selected(before);
   if (selected(object)) return was ? 'MODIFIED' : 'ADDED';
   return was ? 'DELETED' : undefined;
-}
-
-interface Place {
-  kind: Kind;
-  plural: string;
-  namespace: string | undefined;
-  name: string | undefined;
-  subresource: string | undefined;
-}
-
-function placeOf(path: string): Place {
-  const match =
-    /^\/(?:api|apis)\/((?:[^/]+\/)?v1(?:alpha1)?)(?:\/namespaces\/([^/]+)(?=\/[a-z]+))?\/([a-z]+)(?:\/([^/]+))?(?:\/(status))?$/.exec(
-      path,
-    );
-  const [, apiVersion, namespace, plural = '', name, subresource] = match ?? [];
-  const kind = KIND_NAMES.find((kind) => {
-    const definition = definitionOf(kind);
-    return definition.plural === plural && definition.apiVersion === apiVersion;
-  });
-  if (!kind) throw new Refused(404, 'NotFound', `the server could not find the requested resource (${path})`);
-  return { kind, plural, namespace, name, subresource };
 }
 
 async function bodyOf(request: IncomingMessage): Promise<unknown> {
