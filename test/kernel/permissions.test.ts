@@ -235,7 +235,11 @@ test('agent and operator need what deploy/rbac.yaml grants them, all of it and n
   await operator.end('SIGTERM');
   operator = await start();
   await rig.start();
-  await full();
+  // The words are the same once this agent has heard the operator.
+  await eventually(async () => {
+    await full();
+    assert.equal(authorizer.used.has('tombolo-agent update events'), true);
+  }, PATIENCE_MS);
 
   // A block that another node uses is given up by whoever does not use it.
   await put<'Node'>(store, { ...core, kind: 'Node', metadata: { name: 'twin' } });
