@@ -109,8 +109,8 @@ export function steer(parts: SteeringParts, speaker: Steered): Steering {
     async stop() {
       inputs.close();
       clearTimeout(patience);
-      clearTimeout(later);
       await configure.stop();
+      clearTimeout(later);
     },
   };
 }

@@ -318,15 +318,12 @@ export function joinCluster(parts: ClusterParts): Cluster {
       bgp.changed();
     },
     async stop() {
-      clearTimeout(resting);
-      clearTimeout(reconcileAgain);
-      clearTimeout(assignAgain);
       await events.settled();
       health.stop();
       await store.stop();
       await services.close();
       await Promise.all([program.stop(), assign.stop(), publish.stop(), reconcile.stop()]);
-      clearTimeout(retry);
+      for (const timer of [retry, resting, reconcileAgain, assignAgain]) clearTimeout(timer);
     },
   };
 }

@@ -197,9 +197,9 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
       ...(failure === undefined ? [] : [failure]),
     ],
     async stop() {
-      clearTimeout(retry);
       watch.close();
       await settle.stop();
+      clearTimeout(retry);
     },
   };
 }

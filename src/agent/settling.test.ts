@@ -67,3 +67,29 @@ test('what cannot wait takes along what could, once', async () => {
   assert.equal(runs, 1);
   await work.stop();
 });
+
+test('after its end nothing begins any more, whoever calls', async () => {
+  let runs = 0;
+  let release = () => {};
+  const work = settling(
+    0,
+    () => {
+      runs++;
+      return new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    },
+    (error) => assert.fail(String(error)),
+  );
+  work.soon();
+  await wait(10);
+  work.soon();
+  const stopped = work.stop();
+  work.soon();
+  release();
+  await stopped;
+  work.soon();
+  work.now();
+  await wait(10);
+  assert.equal(runs, 1);
+});

@@ -4,6 +4,7 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
   let running: Promise<void> | undefined;
   let again = false;
   let urgent = false;
+  let stopped = false;
 
   const run = async () => {
     try {
@@ -20,6 +21,7 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
     }
   };
   const arm = () => {
+    if (stopped) return;
     if (running) again = true;
     else {
       timer ??= setTimeout(
@@ -43,8 +45,9 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
       }
       arm();
     },
-    /** Drops what has not begun, and waits for what has. */
+    /** Drops what has not begun, and waits for what has; from now on calls do nothing. */
     async stop() {
+      stopped = true;
       clearTimeout(timer);
       again = false;
       await running;
