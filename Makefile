@@ -26,11 +26,12 @@ dist/cni/tombolo: $(wildcard cni/launcher.c)
 
 node_modules: package-lock.json
 	@echo "make: installing npm packages"
-	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules
+	@npm ci --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules
 
-# Debian packages; `make test` adds those of the peers it tests against.
+# Debian packages, all at once; tests add those of the peers they test against.
+DEPENDENCIES = build
 dependencies:
-	@scripts/install-dependencies.sh build
+	@scripts/install-dependencies.sh $(DEPENDENCIES)
 
 lint: node_modules
 	@$(NODE) node_modules/@biomejs/biome/bin/biome check .
@@ -43,33 +44,32 @@ format: node_modules
 crds: node_modules
 	@$(NODE) --import tsx scripts/generateCrds.ts
 
-RUN_TESTS = $(NODE) --import tsx --test --test-reporter=spec
-UNIT_TESTS = $(shell find src cni -name '*.test.ts' 2>/dev/null | sort)
-KERNEL_TESTS = $(shell find test/kernel -name '*.test.ts' 2>/dev/null | sort)
-INTEROP_TESTS = $(shell find test/interop -name '*.test.ts' 2>/dev/null | sort)
-RACK_TESTS = $(shell find test/racks -name '*.test.ts' 2>/dev/null | sort)
+# The runner ends what is stuck and prints last what failed; two files at a time, each with namespaces and names of its own.
+RUN_TESTS = $(NODE) --import tsx test/runner/run.ts
+UNIT_TESTS = src cni
 
-test: lint build test-unit test-kernel test-interop test-racks
+test test-kernel test-interop test-racks: DEPENDENCIES = test
+
+# What takes long comes first.
+test: lint build
+	@echo "make: all tests"
+	@$(RUN_TESTS) test/racks test/interop test/kernel $(UNIT_TESTS)
 
 test-unit: node_modules
 	@echo "make: unit and property tests"
 	@$(RUN_TESTS) $(UNIT_TESTS)
 
-# Serially: namespaces, the neighbour table and two cores are shared.
 test-kernel: build
-	@scripts/install-dependencies.sh test
 	@echo "make: kernel tests, in network namespaces of their own"
-	@$(if $(KERNEL_TESTS),$(RUN_TESTS) --test-concurrency=1 $(KERNEL_TESTS),echo "make: there is none yet")
+	@$(RUN_TESTS) test/kernel
 
 test-interop: build
-	@scripts/install-dependencies.sh test
 	@echo "make: interoperation tests against FRR, BIRD and GoBGP"
-	@$(if $(INTEROP_TESTS),$(RUN_TESTS) --test-concurrency=1 $(INTEROP_TESTS),echo "make: there is none yet")
+	@$(RUN_TESTS) test/interop
 
 test-racks: build
-	@scripts/install-dependencies.sh test
 	@echo "make: two racks of nodes between the switches of others"
-	@$(RUN_TESTS) --test-concurrency=1 $(RACK_TESTS)
+	@$(RUN_TESTS) test/racks
 
 demo: build
 	@scripts/install-dependencies.sh demo
