@@ -72,6 +72,32 @@ test('removing a record removes what a killed writer of it has left, and nothing
   assert.deepEqual(readdirSync(directory), ['00000000000.json.4242.new']);
 });
 
+test('what another process writes, replaces and removes is read and listed as it is now', (t) => {
+  const { store, directory } = storeFor(t);
+  const other = new RecordStore(join(directory, '..'));
+  const more = { ...SPEC, id: attachmentId('c2', 'eth0'), containerId: 'c2' };
+  const listed = () =>
+    store
+      .list()
+      .records.map(({ spec, state }) => `${spec.containerId} ${state}`)
+      .sort();
+  store.write(recordOf(SPEC));
+  assert.deepEqual(listed(), ['c1 attaching']);
+  other.write(recordOf(more));
+  assert.deepEqual(listed(), ['c1 attaching', 'c2 attaching']);
+  other.write({ ...recordOf(SPEC), state: 'attached' });
+  assert.equal(store.read(SPEC.id)?.state, 'attached');
+  store.write({ ...recordOf(more), state: 'detaching' });
+  assert.deepEqual(listed(), ['c1 attached', 'c2 detaching']);
+  other.remove(SPEC.id);
+  assert.equal(store.read(SPEC.id), undefined);
+  assert.deepEqual(listed(), ['c2 detaching']);
+  writeFileSync(join(directory, `${more.id}.json.4242.new`), '{');
+  store.remove(more.id);
+  assert.deepEqual(listed(), []);
+  assert.deepEqual(readdirSync(directory), []);
+});
+
 test('damaged records are set aside with the reason, and the others are still read', (t) => {
   const { store, directory } = storeFor(t);
   store.write(recordOf(SPEC));

@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { because, messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { type Attached, type AttachmentSpec, hostLinkName } from './attachment.ts';
@@ -68,9 +68,19 @@ export interface DamagedRecord {
  * They outlive the process, not a power cut: no fsync, which costs more than all of an attachment (0.4 ms twice,
  * 10 ms on a busy disk) and would save nothing. After a power cut there is nothing to undo in the kernel, the
  * addresses are in IPAM's own journal, and a file that was cut short is set aside as damaged. See docs/adr/0006.
+ *
+ * The disk is what counts, since the plugin writes there too while no agent answers. What has been read is remembered
+ * as long as the disk says that it is as it was: a file by its inode and time, all of them by the time of the directory, in
+ * which every change is a rename. (A list misses a change that comes in the same tick of the clock as one of our own, 4 ms
+ * before Linux 6.13, until there is another.)
  */
 export class RecordStore {
   readonly #directory: string;
+  readonly #known = new Map<string, { readonly stamp: string; readonly record: AttachmentRecord }>();
+  /** The time of the directory, where all that is in it is known. */
+  #listed: bigint | undefined;
+  /** Files that a killed writer has left, as far as there were any then. */
+  #halves: readonly string[] = [];
 
   /** @param stateDir `/var/lib/tombolo`. */
   constructor(stateDir: string) {
@@ -79,11 +89,16 @@ export class RecordStore {
 
   /** @throws {Error} If the file cannot be written; the former one is then still whole. */
   write(record: AttachmentRecord): void {
-    const path = this.#path(record.spec.id);
+    const { id } = record.spec;
+    const path = this.#path(id);
     const temporary = `${path}.${process.pid}.new`;
     try {
-      this.#create(temporary, `${JSON.stringify(record)}\n`);
-      renameSync(temporary, path);
+      this.#change(() => {
+        this.#create(temporary, `${JSON.stringify(record)}\n`);
+        const stamp = stampOf(temporary);
+        renameSync(temporary, path);
+        if (stamp !== undefined) this.#known.set(id, { stamp, record });
+      });
     } catch (error) {
       throw because(`write attachment record ${path}`, error);
     }
@@ -101,34 +116,31 @@ export class RecordStore {
 
   /** `undefined` if there is none. A damaged one is set aside and counts as none. */
   read(id: string): AttachmentRecord | undefined {
-    const path = this.#path(id);
-    if (!existsSync(path)) return undefined;
-    const { records } = this.#load([basename(path)]);
-    return records[0];
+    const found = this.#load(id);
+    return found && 'spec' in found ? found : undefined;
   }
 
   /** Every record; damaged files are renamed to `<file>.damaged` and named with the reason. */
   list(): { records: AttachmentRecord[]; damaged: DamagedRecord[] } {
-    try {
-      return this.#load(readdirSync(this.#directory).filter((file) => /^[0-9a-f]{11}\.json$/.test(file)));
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return { records: [], damaged: [] };
-      throw because(`list attachment records in ${this.#directory}`, error);
-    }
+    const damaged = this.#isListed() ? [] : this.#loadAll();
+    return { records: [...this.#known.values()].map(({ record }) => record), damaged };
   }
 
   /** Also what a process that was killed while writing has left. Once more does nothing. */
   remove(id: string): void {
+    const path = this.#path(id);
     try {
-      rmSync(this.#path(id), { force: true });
-      for (const file of readdirSync(this.#directory)) {
-        if (file.startsWith(`${id}.json.`) && file.endsWith('.new')) {
-          rmSync(join(this.#directory, file), { force: true });
+      const halves = this.#isListed() ? this.#halves : halvesAmong(readdirSync(this.#directory));
+      this.#change(() => {
+        rmSync(path, { force: true });
+        for (const file of halves) {
+          if (file.startsWith(`${id}.`)) rmSync(join(this.#directory, file), { force: true });
         }
-      }
+      });
+      this.#known.delete(id);
     } catch (error) {
       if (hasCode(error, 'ENOENT')) return;
-      throw because(`remove attachment record ${this.#path(id)}`, error);
+      throw because(`remove attachment record ${path}`, error);
     }
   }
 
@@ -139,27 +151,77 @@ export class RecordStore {
     return join(this.#directory, `${id}.json`);
   }
 
-  #load(files: string[]): { records: AttachmentRecord[]; damaged: DamagedRecord[] } {
-    const records: AttachmentRecord[] = [];
-    const damaged: DamagedRecord[] = [];
-    for (const file of files) {
-      const path = join(this.#directory, file);
-      let text: string;
-      try {
-        text = readFileSync(path, 'utf8');
-      } catch (error) {
-        if (hasCode(error, 'ENOENT')) continue;
-        throw because(`read attachment record ${path}`, error);
-      }
-      try {
-        records.push(readRecord(text, file.slice(0, -'.json'.length)));
-      } catch (error) {
-        renameSync(path, `${path}.damaged`);
-        damaged.push({ file: `${path}.damaged`, reason: messageOf(error) });
-      }
-    }
-    return { records, damaged };
+  /** Whether the directory is as it was when all of it was read, but for our own changes. */
+  #isListed(): boolean {
+    return this.#listed !== undefined && this.#listed === timeOf(this.#directory);
   }
+
+  #change(work: () => void): void {
+    const listed = this.#isListed();
+    work();
+    if (listed) this.#listed = timeOf(this.#directory);
+  }
+
+  /** Before it reads: what comes meanwhile is seen the next time. */
+  #loadAll(): DamagedRecord[] {
+    const time = timeOf(this.#directory);
+    let files: string[];
+    try {
+      files = readdirSync(this.#directory);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw because(`list attachment records in ${this.#directory}`, error);
+      files = [];
+    }
+    const ids = files.filter((file) => /^[0-9a-f]{11}\.json$/.test(file)).map((file) => file.slice(0, 11));
+    const found = new Set(ids);
+    for (const id of this.#known.keys()) if (!found.has(id)) this.#known.delete(id);
+    const damaged = ids.map((id) => this.#load(id)).filter((each) => each !== undefined && 'reason' in each);
+    this.#halves = halvesAmong(files);
+    this.#listed = time;
+    return damaged;
+  }
+
+  #load(id: string): AttachmentRecord | DamagedRecord | undefined {
+    const path = this.#path(id);
+    const known = this.#known.get(id);
+    const stamp = stampOf(path);
+    if (stamp !== undefined && known?.stamp === stamp) return known.record;
+    this.#known.delete(id);
+    const text = stamp === undefined ? undefined : textOf(path);
+    if (stamp === undefined || text === undefined) return undefined;
+    try {
+      const record = readRecord(text, id);
+      this.#known.set(id, { stamp, record });
+      return record;
+    } catch (error) {
+      renameSync(path, `${path}.damaged`);
+      return { file: `${path}.damaged`, reason: messageOf(error) };
+    }
+  }
+}
+
+/** Changes whenever the file is replaced; `undefined` if there is none. */
+function stampOf(path: string): string | undefined {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats && `${stats.ino} ${stats.mtimeNs} ${stats.size}`;
+}
+
+/** In nanoseconds; `undefined` if there is no such directory. */
+function timeOf(directory: string): bigint | undefined {
+  return statSync(directory, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
+}
+
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw because(`read attachment record ${path}`, error);
+  }
+}
+
+function halvesAmong(files: readonly string[]): string[] {
+  return files.filter((file) => /^[0-9a-f]{11}\.json\.\d+\.new$/.test(file));
 }
 
 /** The record of an attachment that is about to be made. */

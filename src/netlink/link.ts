@@ -33,6 +33,7 @@ export const IFLA = {
   IFLA_OPERSTATE: 16,
   IFLA_LINKINFO: 18,
   IFLA_IFALIAS: 20,
+  IFLA_GROUP: 27,
   IFLA_NET_NS_FD: 28,
   IFLA_EXT_MASK: 29,
   IFLA_NUM_TX_QUEUES: 31,
@@ -93,6 +94,8 @@ export interface LinkChanges {
   readonly alias?: string | undefined;
   /** 0 releases it. */
   readonly master?: number | undefined;
+  /** `ip link set group`; 0 at first. */
+  readonly group?: number | undefined;
   /** Descriptor of the namespace to move it to; a new `name` is the one it has there. */
   readonly namespace?: number | undefined;
 }
@@ -153,6 +156,11 @@ export function deleteLinkRequest(target: LinkTarget): Request {
   return linkRequest(RTM_DELLINK, 0, `delete link ${target}`, target);
 }
 
+/** All links in a group, in one go. `ENODEV` if there are none. */
+export function deleteGroupRequest(group: number): Request {
+  return linkRequest(RTM_DELLINK, 0, `delete links of group ${group}`, 0, [u32(IFLA.IFLA_GROUP, group)]);
+}
+
 /**
  * Makes a link of `kind`.
  *
@@ -177,7 +185,7 @@ export function addLink(
 }
 
 export function linkAttributes(changes: LinkChanges & Pick<NewLink, 'queues'>): Attribute[] {
-  const { name, mtu, mac: address, alias, master, namespace, queues } = changes;
+  const { name, mtu, mac: address, alias, master, group, namespace, queues } = changes;
   return [
     name !== undefined ? text(IFLA.IFLA_IFNAME, name) : undefined,
     mtu !== undefined ? u32(IFLA.IFLA_MTU, mtu) : undefined,
@@ -185,6 +193,7 @@ export function linkAttributes(changes: LinkChanges & Pick<NewLink, 'queues'>): 
     // Without a zero byte: an empty alias must have no bytes at all to be removed.
     alias !== undefined ? attribute(IFLA.IFLA_IFALIAS, Buffer.from(alias)) : undefined,
     master !== undefined ? u32(IFLA.IFLA_MASTER, master) : undefined,
+    group !== undefined ? u32(IFLA.IFLA_GROUP, group) : undefined,
     namespace !== undefined ? u32(IFLA.IFLA_NET_NS_FD, namespace) : undefined,
     queues !== undefined ? u32(IFLA.IFLA_NUM_TX_QUEUES, queues) : undefined,
     queues !== undefined ? u32(IFLA.IFLA_NUM_RX_QUEUES, queues) : undefined,

@@ -11,7 +11,14 @@ import { addBridge } from '../../src/netlink/bridge.ts';
 import { startDeletion } from '../../src/netlink/deletion.ts';
 import { appendFdb, deleteFdb, listFdb, replaceFdb } from '../../src/netlink/fdb.ts';
 import { addFilter, deleteFilter, listFilters, replaceFilter } from '../../src/netlink/filter.ts';
-import { deleteLink, deleteLinkRequest, findLink, getLink, setLink } from '../../src/netlink/link.ts';
+import {
+  deleteLink,
+  deleteLinkRequest,
+  findLink,
+  getLink,
+  listLinks,
+  setLink,
+} from '../../src/netlink/link.ts';
 import { type KernelEvent, monitor } from '../../src/netlink/monitor.ts';
 import { deleteNextHop, listNextHops, replaceNextHop } from '../../src/netlink/nextHopObject.ts';
 import { deleteClsact, ensureClsact, listQdiscs } from '../../src/netlink/qdisc.ts';
@@ -289,6 +296,50 @@ test('a link is gone for everybody as soon as its deletion is announced', async 
   assert.equal(findLink(nl, 'far'), undefined);
   await assert.rejects(at.inside(() => startDeletion(index)).gone, { code: 'ENODEV' });
   nl.close();
+});
+
+test('links that are to go at the same time go together, each with its own answer, and no other goes with them', async () => {
+  const { at, nl } = node('together');
+  const names = Array.from({ length: 40 }, (_, i) => `pair${i}`);
+  const made = names.map((name) => addVeth(nl, { name, peer: { name: `${name}far` } }).index);
+  const began = performance.now();
+  const answers = at.inside(() => ({
+    gone: Promise.allSettled([...made, 987_654, ...made.slice(0, 2)].map((each) => startDeletion(each).gone)),
+  }));
+  const settled = await answers.gone;
+  // One after the other they take 20 ms each.
+  assert.equal(performance.now() - began < 400, true);
+  assert.deepEqual(
+    settled.slice(0, 40).filter(({ status }) => status === 'rejected'),
+    [],
+  );
+  assert.match(String(settled[40]?.status === 'rejected' && settled[40].reason), /ENODEV/);
+  assert.deepEqual(
+    settled.slice(41).map(({ status }) => status),
+    ['fulfilled', 'fulfilled'],
+  );
+  assert.deepEqual(
+    listLinks(nl).map(({ name }) => name),
+    ['lo', 'far', 'near'],
+  );
+  nl.close();
+});
+
+test('links are deleted in their own namespaces at the same time', async () => {
+  const [one, two] = [node('twins1'), node('twins2')];
+  const add = ({ nl }: typeof one, name: string) => addVeth(nl, { name, peer: { name: `${name}far` } }).index;
+  const doomed = [one, two].map((each) => ['a', 'b'].map((name) => add(each, name)));
+  const gone = [one, two].map(({ at }, which) =>
+    at.inside(() => (doomed[which] ?? []).map((index) => startDeletion(index))),
+  );
+  await Promise.all(gone.flat().map((deletion) => deletion.gone));
+  for (const { nl } of [one, two]) {
+    assert.deepEqual(
+      listLinks(nl, { kind: 'veth' }).map(({ name }) => name),
+      ['far', 'near'],
+    );
+    nl.close();
+  }
 });
 
 async function until(holds: () => boolean): Promise<void> {
