@@ -6,7 +6,7 @@ import { Bird } from './bird.ts';
 import { Frr } from './frr.ts';
 import { Lab } from './lab.ts';
 import { Tombolo } from './tombolo.ts';
-import { eventually } from './waiting.ts';
+import { eventually, throughout } from './waiting.ts';
 
 // inside 10.1.0.2 – us 10.1.0.1, 10.99.0.1 – them 10.99.0.2, 10.2.0.1 – outside 10.2.0.2
 const lab = new Lab('bgpforward');
@@ -45,7 +45,7 @@ const ours = (restartTime = 30) =>
     ],
   });
 
-const frr = () =>
+const frr = (...more: string[]) =>
   new Frr(
     them,
     `router bgp 65002
@@ -53,7 +53,7 @@ const frr = () =>
  no bgp ebgp-requires-policy
  no bgp network import-check
  bgp graceful-restart
- neighbor ${us.ipv4} remote-as 65001
+${more.map((line) => ` ${line}\n`).join('')} neighbor ${us.ipv4} remote-as 65001
  neighbor ${us.ipv4} timers connect 1
  address-family ipv4 unicast
   network 10.2.0.0/24`,
@@ -152,6 +152,25 @@ describe('no packet is lost', () => {
     assert.equal(installed(), before);
     await unharmed(packets, 75);
   });
+});
+
+test('a peer that dies before it has said all it has, when we have just come back, takes no route along', async () => {
+  const tombolo = new Tombolo(us, ours());
+  // FRR says what it knows, and that this is all, no sooner than three seconds after a session has come up.
+  const peer = frr('coalesce-time 3000');
+  await reachable();
+  const before = installed();
+  await tombolo.stop('SIGKILL');
+  tombolo.restart();
+  await eventually('the session', () => tombolo.isUp('them'), 20_000);
+  assert.equal(tombolo.status().deferring, true, 'it has said nothing yet');
+  await peer.daemon.kill();
+  await eventually('its end is noticed', () => !tombolo.isUp('them'));
+  await throughout('the route, as it was', 2_000, () => installed() === before);
+  peer.restart();
+  await eventually('the end of the deferral', () => !tombolo.status().deferring, 20_000);
+  assert.equal(installed(), before);
+  assert.equal(tombolo.isUp('them'), true);
 });
 
 test('who is killed for good is given up by its peer, and takes up what it finds when it returns', async () => {

@@ -50,7 +50,13 @@ export interface Surroundings {
 
 export type NeighbourEvent =
   | { readonly type: 'established'; readonly neighbour: string; readonly agreement: Agreement }
-  | { readonly type: 'down'; readonly neighbour: string; readonly reason: DownReason }
+  /** `restarts`: its routes are kept, for it says that it comes back. */
+  | {
+      readonly type: 'down';
+      readonly neighbour: string;
+      readonly reason: DownReason;
+      readonly restarts: boolean;
+    }
   | { readonly type: 'endOfRib'; readonly neighbour: string; readonly family: AfiSafi }
   | {
       readonly type: 'prefixLimit';
@@ -356,7 +362,7 @@ export class Neighbour {
     this.#awaitedUntil = clock.now() + restartTime * 1000;
     this.session = undefined;
     this.since = clock.now();
-    report({ type: 'down', neighbour: this.config.name, reason });
+    report({ type: 'down', neighbour: this.config.name, reason, restarts: retention.kind !== 'none' });
   }
 
   #prefixLimit(family: AfiSafi, count: number, mark: 'warning' | 'exceeded'): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { IPV4_UNICAST, IPV6_UNICAST } from '../wire/family.ts';
-import { beginDeferral, cameUp, isOver, nextCheck, saidEndOfRib, wentDown } from './deferral.ts';
+import { beginDeferral, cameUp, forgotten, isOver, lost, nextCheck, saidEndOfRib } from './deferral.ts';
 
 const both = [IPV4_UNICAST, IPV6_UNICAST];
 const hello = (families: typeof both, restarted = false) => ({ families, restarted, now: 100 });
@@ -36,9 +36,39 @@ test('a peer that has restarted, too, is waited for a moment only', () => {
   assert.equal(isOver(said, 102), true);
 });
 
-test('a peer that goes down again owes nothing more', () => {
-  const deferral = wentDown(cameUp(beginDeferral(['a'], 0, 120_000), 'a', hello(both)), 'a');
+test('a peer that ends its session for good owes nothing more', () => {
+  const deferral = forgotten(cameUp(beginDeferral(['a'], 0, 120_000), 'a', hello(both)), 'a');
   assert.equal(isOver(deferral, 1), true);
+});
+
+for (const restarted of [false, true]) {
+  test(`a peer that restarts before it has said End-of-RIB ${restarted ? 'once more ' : ''}is waited for as if it had not come yet`, () => {
+    const up = cameUp(beginDeferral(['a'], 0, 120_000), 'a', hello(both, restarted));
+    const partly = saidEndOfRib(up, 'a', IPV4_UNICAST);
+    const deferral = lost(partly, 'a', 3_000);
+    assert.equal(isOver(deferral, 17_999), false);
+    assert.equal(nextCheck(deferral, 16_000), 18_000);
+    assert.equal(isOver(deferral, 18_000), true, 'and no longer');
+    const back = cameUp(deferral, 'a', hello([IPV4_UNICAST]));
+    assert.equal(isOver(back, 18_000), false, 'it is back, and owes its routes');
+    assert.equal(isOver(saidEndOfRib(back, 'a', IPV4_UNICAST), 18_000), true);
+  });
+}
+
+test('a peer that restarts again and again costs the whole deferral and no more', () => {
+  let deferral = beginDeferral(['a'], 0, 20_000);
+  for (const now of [3_000, 12_000]) deferral = lost(cameUp(deferral, 'a', hello(both)), 'a', now);
+  assert.equal(isOver(deferral, 19_999), false);
+  assert.equal(isOver(deferral, 20_000), true);
+});
+
+test('a peer that restarts when it has said everything owes nothing more: its routes are kept', () => {
+  const said = saidEndOfRib(
+    cameUp(beginDeferral(['a'], 0, 120_000), 'a', hello([IPV4_UNICAST])),
+    'a',
+    IPV4_UNICAST,
+  );
+  assert.equal(isOver(lost(said, 'a', 3_000), 3_000), true);
 });
 
 test('a peer that never says End-of-RIB costs the whole deferral and no more', () => {

@@ -14,7 +14,7 @@ const COMEBACK_TIME = 15_000;
 const COURTESY_TIME = 5_000;
 
 export interface Deferral {
-  /** Configured neighbours that have not come up yet. */
+  /** Configured neighbours that have not come up yet, or have gone again before they said all they have to say. */
   readonly absent: ReadonlySet<string>;
   /** `neighbour family` whose End-of-RIB is due. */
   readonly owed: ReadonlySet<string>;
@@ -60,12 +60,24 @@ export function saidEndOfRib(deferral: Deferral, neighbour: string, family: AfiS
   return { ...deferral, owed: without(deferral.owed, name), hoped: without(deferral.hoped, name) };
 }
 
-/** A neighbour is gone again: nothing more is expected of it. */
-export function wentDown(deferral: Deferral, neighbour: string): Deferral {
+/** A neighbour is no more, or has ended its session for good: nothing is expected of it. */
+export function forgotten(deferral: Deferral, neighbour: string): Deferral {
   const others = (set: ReadonlySet<string>) =>
     new Set([...set].filter((one) => !one.startsWith(`${neighbour} `)));
   const absent = without(deferral.absent, neighbour);
   return { ...deferral, absent, owed: others(deferral.owed), hoped: others(deferral.hoped) };
+}
+
+/**
+ * A neighbour restarts. What it has not said yet it still has to say: it is as absent as one that has not come back
+ * from before our own restart, and what it told us then is in the kernel only.
+ */
+export function lost(deferral: Deferral, neighbour: string, now: number): Deferral {
+  const owes = [...deferral.owed, ...deferral.hoped].some((one) => one.startsWith(`${neighbour} `));
+  const rest = forgotten(deferral, neighbour);
+  if (!owes) return rest;
+  const absentUntil = Math.max(deferral.absentUntil, Math.min(now + COMEBACK_TIME, deferral.until));
+  return { ...rest, absent: new Set([...rest.absent, neighbour]), absentUntil };
 }
 
 /** Whether the time has come to announce. */

@@ -21,10 +21,11 @@ import {
   beginDeferral,
   cameUp,
   type Deferral,
+  forgotten,
   isOver,
+  lost,
   nextCheck,
   saidEndOfRib,
-  wentDown,
 } from './deferral.ts';
 import { type Member, Members } from './members.ts';
 
@@ -120,7 +121,7 @@ export class Speaker {
       this.#members.remove(name);
       neighbour.stop(cease(CEASE_SUBCODE.peerDeconfigured));
       this.#options.rib.forget(name);
-      if (this.#deferral) this.#progress(wentDown(this.#deferral, name));
+      if (this.#deferral) this.#progress(forgotten(this.#deferral, name));
     }
     for (const config of neighbours) {
       const member = this.#members.get(config.name);
@@ -287,7 +288,12 @@ export class Speaker {
       if (this.#deferral) this.#progress(saidEndOfRib(this.#deferral, neighbour, event.family));
     } else if (event.type === 'down') {
       log.warning('session down', { neighbour, reason: describeReset(event.reason) });
-      if (this.#deferral) this.#progress(wentDown(this.#deferral, neighbour));
+      if (this.#deferral) {
+        const left = event.restarts
+          ? lost(this.#deferral, neighbour, clock.now())
+          : forgotten(this.#deferral, neighbour);
+        this.#progress(left);
+      }
     } else if (event.type === 'prefixLimit') {
       const { family, count, mark } = event;
       log.warning('prefix limit', { neighbour, family, count, mark });
