@@ -173,7 +173,7 @@ test('every field of a BGPPeer has its effect', () => {
   assert.equal(leaf?.localAs, 65100);
   assert.equal(leaf?.policy.nextHop, 'self');
   assert.equal(leaf?.sourceAddress, undefined);
-  assert.equal(leaf?.gracefulRestart?.restartTime, 90);
+  assert.deepEqual(leaf?.gracefulRestart, { restartTime: 90, longLivedStaleTime: 0, notification: false });
   assert.deepEqual([leaf?.keepaliveTime, leaf?.holdTime, leaf?.connectRetryTime], [10, 30, 3]);
   assert.equal(leaf?.policy.allowedOwnAs, 2);
   assert.equal(leaf?.ttlSecurity, 1);

@@ -58,6 +58,12 @@ export interface Translation {
 /** What `tombolo status` calls peers that are so because all nodes are. */
 export const MESH = 'node-to-node mesh';
 
+/**
+ * A node that dies is silent, an agent that dies breaks its connection: only for the latter anybody waits. With RFC 8538 a leaf would
+ * go on giving the dead node its share of the flows for service addresses; that takes both sides, so a leaf may offer it.
+ */
+const RESTART = { longLivedStaleTime: 0, notification: false } as const;
+
 /** Calico lets its external peers be anywhere. */
 const ANYWHERE = 255;
 
@@ -267,7 +273,7 @@ class Translator {
       reflectorClient: this.#reflects(node),
       gracefulRestart: {
         restartTime: seconds('maxRestartTime') ?? DEFAULTS.restartTime,
-        longLivedStaleTime: 0,
+        ...RESTART,
       },
       policy: {
         filters: [...this.#filters(metadata.name, spec.filters), ...this.#transit(nextHop)],
@@ -307,7 +313,7 @@ class Translator {
           address,
           port: BGP_PORT,
           remoteAs: this.#asnOf(node),
-          gracefulRestart: { restartTime, longLivedStaleTime: 0 },
+          gracefulRestart: { restartTime, ...RESTART },
           ...(source !== undefined && { sourceAddress: source }),
           ...(password !== undefined && { password }),
         },
@@ -347,7 +353,7 @@ class Translator {
       holdTime: DEFAULTS.holdTime,
       connectRetryTime: DEFAULTS.connectRetryTime,
       delayOpenTime: 0,
-      gracefulRestart: { restartTime: DEFAULTS.restartTime, longLivedStaleTime: 0 },
+      gracefulRestart: { restartTime: DEFAULTS.restartTime, ...RESTART },
       multihop: ANYWHERE,
       reflectorClient: false,
       policy: { ...DEFAULTS.policy, filters: this.#transit(DEFAULTS.policy.nextHop) },
