@@ -607,12 +607,14 @@ for (const { family, node: own, pod, far, client, router, vip, range } of CASTS)
           .verdict;
       const [one, another] =
         family === 4 ? ['198.51.100.200', '198.51.100.201'] : ['2001:db8:a::1', '2001:db8:b::1'];
+      const began = performance.now();
       const verdicts = Array.from({ length: 250 }, () => attempt(one));
+      const seconds = Math.ceil((performance.now() - began) / 1000);
       const answered = verdicts.filter((verdict) => verdict === VERDICTS.redirect).length;
-      // A second may end meanwhile.
-      assert.ok(answered >= 100 && answered <= 200, `${answered}`);
+      // Seconds may end meanwhile.
+      assert.ok(answered >= 100 && answered <= 100 * (seconds + 1), `${answered} in ${seconds} s`);
       assert.equal(attempt(another), VERDICTS.redirect);
-      assert.ok((datapath.metrics().outside_unanswered ?? 0) >= 50);
+      assert.ok((datapath.metrics().outside_unanswered ?? 0) >= 250 - answered);
     });
 
     test('comes with the address of a pod of the node: it is dropped', () => {
