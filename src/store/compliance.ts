@@ -367,7 +367,7 @@ function within(stop: AbortController): AbortSignal {
 }
 
 /** Tries until it holds, or fails as it last failed. */
-export async function eventually(holds: () => void | Promise<void>, ms = 10_000): Promise<void> {
+export async function eventually(holds: () => void | Promise<void>, ms = 60_000): Promise<void> {
   for (const deadline = performance.now() + ms; ; ) {
     try {
       await holds();

@@ -82,7 +82,7 @@ test('paths come in and go out with their identifiers, and go one by one', async
     const text = seen.birdc('show', 'route', 'all', VIP);
     return [...text.matchAll(/BGP\.next_hop: (\S+)/g)].map(([, hop = '']) => hop).sort();
   };
-  await eventually('both paths in BIRD', () => told().join() === hops.join(), 20_000);
+  await eventually('both paths in BIRD', () => told().join() === hops.join(), 60_000);
   assert.equal(tombolo.neighbour('hub')?.families[0]?.accepted, 2);
   assert.equal(tombolo.neighbour('last')?.families[0]?.advertised, 2);
 

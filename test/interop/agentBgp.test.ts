@@ -191,7 +191,7 @@ describe('agents under leaves', () => {
     );
     await b.daemon.kill();
     b.restart({ store: `kubernetes:${kubeconfig}` });
-    await eventually('the session is back', () => b.isUp('leaf'), 25_000);
+    await eventually('the session is back', () => b.isUp('leaf'), 60_000);
     assert.ok(leaf.learned(4).includes('10.77.2.0/24'));
     assert.match(b.cli('status'), /sessions go on as they were told last/);
     await b.daemon.kill();
@@ -320,7 +320,7 @@ describe('agents under leaves', () => {
     const established = (await a.neighbour('node b'))?.established;
     const labels = { 'infra.tce.io/as': '65001' };
     store.edit('Node/b', { labels: { ...labels, 'network.tombolo.dev/route-reflector': '1.0.0.1' } });
-    await eventually('a and c are clients of b', async () => (await sessions(a)) === 'leaf,node b', 25_000);
+    await eventually('a and c are clients of b', async () => (await sessions(a)) === 'leaf,node b', 60_000);
     await eventually('c, too', async () => (await sessions(c)) === 'leaf,node b', 5_000);
     assert.equal(await sessions(b), 'leaf,node a,node c');
     const best = async () => {
@@ -333,7 +333,7 @@ describe('agents under leaves', () => {
     assert.deepEqual(reflected.attributes.clusterList, ['1.0.0.1']);
     assert.match(a.cli('status'), /10\.99\.0\.2 +\| route reflection +\| up/);
     store.edit('Node/b', { labels });
-    await eventually('the mesh is back', async () => (await sessions(a)) === 'leaf,node b,node c', 20_000);
+    await eventually('the mesh is back', async () => (await sessions(a)) === 'leaf,node b,node c', 60_000);
     await once(ping, 'close');
     assert.match(said, /(\d+) packets transmitted, \1 received, 0% packet loss/, said);
     assert.equal(
@@ -368,7 +368,7 @@ describe('agents under leaves', () => {
         ].join('\n'),
       );
     const other = speaker('first');
-    await eventually('with the key', () => b.isUp('BGPPeer upstream'), 25_000);
+    await eventually('with the key', () => b.isUp('BGPPeer upstream'), 60_000);
     password('second');
     other.vtysh('configure terminal', 'router bgp 65009', 'neighbor 10.99.0.2 password second');
     await eventually(

@@ -28,7 +28,7 @@ const frr = (...lines: string[]) =>
     .join('\n');
 
 const up = (tombolo: Tombolo, peer = them.ipv4) =>
-  eventually('established', () => tombolo.isUp(peer), 20_000);
+  eventually('established', () => tombolo.isUp(peer), 60_000);
 
 for (const passive of [true, false]) {
   const who = passive ? 'they dial' : 'we dial';

@@ -64,7 +64,7 @@ test('an address of four nodes has four ways in the client’s kernel, and packe
   const config = { asn: 64512, routerId: client.ipv4, listen: [], kernel: { ranges: ['10.96.0.0/16'] } };
   new Tombolo(client, JSON.stringify({ ...config, neighbours: [rr] }));
   const all = nodes.map(({ ipv4 }) => ipv4);
-  await eventually('four ways', () => gateways().join() === all.join(), 20_000);
+  await eventually('four ways', () => gateways().join() === all.join(), 60_000);
 
   const before = nodes.map(arrived);
   send();

@@ -127,7 +127,7 @@ for (const [daemon, start] of Object.entries(peers)) {
         const { speaker, name } = start(combination);
         const endOfRib = !(speaker instanceof GoBgp); // GoBGP says it only where graceful restart is on.
         const peer = transport === 4 ? them.ipv4 : them.ipv6;
-        await eventually('we are established', () => tombolo.isUp(peer), 20_000);
+        await eventually('we are established', () => tombolo.isUp(peer), 60_000);
         await eventually('they are established', () => speaker.isUp(name));
         if (speaker instanceof GoBgp) {
           speaker.gobgp('global', 'rib', 'add', '10.2.0.0/24', '-a', 'ipv4');

@@ -127,8 +127,8 @@ describe('no packet is lost', () => {
       await sleep(1000);
       assert.ok(theirsIsIn(), 'the peer keeps ours');
       tombolo.restart();
-      await eventually('the session', () => tombolo.isUp('them'), 20_000);
-      await eventually('the end of the deferral', () => /"announcing"/.test(tombolo.daemon.log), 20_000);
+      await eventually('the session', () => tombolo.isUp('them'), 60_000);
+      await eventually('the end of the deferral', () => /"announcing"/.test(tombolo.daemon.log), 60_000);
       await sleep(500);
       assert.equal(installed(), before, 'it was adopted as it was');
       await unharmed(packets, 75);
@@ -147,7 +147,7 @@ describe('no packet is lost', () => {
     assert.equal(installed(), before, 'the stale route is used');
     await sleep(700);
     peer.restart();
-    await eventually('the session', () => tombolo.isUp('them'), 20_000);
+    await eventually('the session', () => tombolo.isUp('them'), 60_000);
     await sleep(1000);
     assert.equal(installed(), before);
     await unharmed(packets, 75);

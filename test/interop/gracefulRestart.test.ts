@@ -64,7 +64,7 @@ protocol bgp tombolo {
 }`;
 
 const up = (tombolo: Tombolo, peer: string) =>
-  eventually(`session with ${peer}`, () => tombolo.isUp(peer), 20_000);
+  eventually(`session with ${peer}`, () => tombolo.isUp(peer), 60_000);
 
 describe('while a peer restarts', () => {
   test('its routes stay, and those it does not bring back go at its End-of-RIB (FRR)', async () => {
@@ -79,7 +79,7 @@ describe('while a peer restarts', () => {
     await throughout('the routes', 2_000, () => seen.learned(4).length === 3);
     peer.restart();
     await up(tombolo, them.ipv4);
-    await eventually('the lost one goes', () => !seen.learned(4).includes('10.2.1.0/24'), 30_000);
+    await eventually('the lost one goes', () => !seen.learned(4).includes('10.2.1.0/24'), 60_000);
     assert.ok(seen.learned(4).includes('10.2.0.0/24'));
     assert.doesNotMatch(seen.birdc('show', 'route', 'count'), /^0/);
   });
@@ -187,7 +187,7 @@ describe('while we restart', () => {
   test('saying goodbye takes our routes away at once', async () => {
     const tombolo = new Tombolo(us, ours());
     const seen = watch();
-    await eventually('our route', () => seen.learned(4).includes('10.1.0.0/24'), 20_000);
+    await eventually('our route', () => seen.learned(4).includes('10.1.0.0/24'), 60_000);
     await tombolo.stop('SIGINT');
     await eventually('gone', () => !seen.learned(4).includes('10.1.0.0/24'), 2_000);
   });

@@ -53,7 +53,7 @@ test('routes of a peer that stays away become the last resort of those who know 
   const knows = bird(aware, 65003, '', 'long lived graceful restart on;');
   const other = bird(unaware, 65004, '', 'long lived graceful restart off;');
   const has = (watcher: Bird) => watcher.learned(4).includes('10.2.0.0/24');
-  await eventually('the route', () => has(knows) && has(other), 20_000);
+  await eventually('the route', () => has(knows) && has(other), 60_000);
 
   const died = Date.now();
   const since = () => (Date.now() - died) / 1000;

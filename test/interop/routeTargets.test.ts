@@ -46,7 +46,7 @@ test('GoBGP gets the routes of the virtual networks it has, as it gets them, and
   const client = { prefix: '10.99.0.0/24', asn: 64512, reflectorClient: true, families };
   const tombolo = new Tombolo(us, JSON.stringify({ asn: 64512, routerId: us.ipv4, ranges: [client] }));
   const [one, two] = [gobgp(left), gobgp(right)];
-  await eventually('both sessions', () => [left, right].every(({ ipv4 }) => tombolo.isUp(ipv4)), 20_000);
+  await eventually('both sessions', () => [left, right].every(({ ipv4 }) => tombolo.isUp(ipv4)), 60_000);
   for (const [name, number] of [
     ['red', 1],
     ['blue', 2],

@@ -55,7 +55,7 @@ protocol bgp tombolo {
 }
 
 const up = (tombolo: Tombolo, peer = them.ipv4) =>
-  eventually('established', () => tombolo.isUp(peer), 20_000);
+  eventually('established', () => tombolo.isUp(peer), 60_000);
 const lastReset = (tombolo: Tombolo) => tombolo.neighbour(them.ipv4)?.lastReset;
 
 describe('timers', () => {

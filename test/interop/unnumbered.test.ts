@@ -90,5 +90,5 @@ test('peers that have the same link-local address on different links are told ap
   await eventually('the right one alone', () => gateways('10.9.9.9').join() === `fe80::1%${toRight}`);
   assert.ok(us.namespace.pings('10.9.9.9', '-I', '10.1.0.1'));
   us.namespace.run('ip', 'link', 'set', toLeft, 'up');
-  await eventually('both again', () => gateways('10.9.9.9').join() === both, 20_000);
+  await eventually('both again', () => gateways('10.9.9.9').join() === both, 60_000);
 });

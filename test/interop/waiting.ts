@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function eventually<T>(
   what: string,
   probe: () => T | undefined | false | Promise<T | undefined | false>,
-  limit = 15_000,
+  limit = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + limit;
   let last: unknown;
@@ -35,8 +35,8 @@ export async function throughout(what: string, time: number, probe: () => boolea
   }
 }
 
-/** Holds everything up until a daemon has opened its socket, or five seconds. */
+/** Holds everything up until a daemon has opened its socket, or a minute. */
 export function awaitSocket(path: string): void {
   const pause = new Int32Array(new SharedArrayBuffer(4));
-  for (let tries = 0; tries < 250 && !existsSync(path); tries++) Atomics.wait(pause, 0, 0, 20);
+  for (let tries = 0; tries < 3000 && !existsSync(path); tries++) Atomics.wait(pause, 0, 0, 20);
 }

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/store/compliance.ts';
 import { AgentRig, serviceYaml, sliceYaml } from './agentRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('agent');
 const VIP = '10.96.0.10';
@@ -19,8 +20,7 @@ async function serve(pod: TestNamespace, name: string): Promise<ChildProcess> {
     env: {},
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  assert.ok(server.stdout);
-  await once(server.stdout, 'data');
+  await firstWord(server);
   return server;
 }
 

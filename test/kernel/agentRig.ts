@@ -4,9 +4,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { dirname, join } from 'node:path';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
+import { within } from './within.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const START_LIMIT_MS = 45_000;
+/** The verifier takes four seconds of a processor that others use, too. */
+const START_LIMIT_MS = 150_000;
 
 export interface Reply {
   readonly status: number;
@@ -97,7 +99,10 @@ export class AgentRig {
     if (!agent || agent.exitCode !== null || agent.signalCode !== null) return agent?.exitCode ?? null;
     const ended = once(agent, 'exit');
     agent.kill(signal);
-    const [code, by] = await ended;
+    const [code, by] = await within(`the agent to end on ${signal}`, ended).catch((error: Error) => {
+      agent.kill('SIGKILL');
+      throw new Error(`${error.message}: ${this.log.slice(-20).join('\n')}`);
+    });
     return code ?? by;
   }
 
@@ -111,7 +116,9 @@ export class AgentRig {
     child.stdout.setEncoding('utf8').on('data', (text: string) => out.push(text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => err.push(text));
     child.stdin.end(input);
-    const [status] = await once(child, 'close');
+    const [status] = await within(`tombolo ${words.join(' ')}`, once(child, 'close')).finally(() =>
+      child.kill(),
+    );
     return { status, stdout: out.join(''), stderr: err.join('') };
   }
 
@@ -177,7 +184,7 @@ export class AgentRig {
   }
 
   #ask(method: string, path: string, headers: Record<string, string>, body: string): Promise<Reply> {
-    return new Promise((resolve, reject) => {
+    const reply = new Promise<Reply>((resolve, reject) => {
       // A connection of its own: one that is kept may be closed by the agent at this very moment.
       const asked = request({ socketPath: this.socket, method, path, headers, agent: false }, (response) => {
         const chunks: Buffer[] = [];
@@ -190,6 +197,7 @@ export class AgentRig {
       asked.on('error', reject);
       asked.end(body);
     });
+    return within(`the agent to answer ${method} ${path}`, reply);
   }
 }
 

@@ -6,6 +6,7 @@ import { cgroupRoot } from '../../src/ebpf/cgroup.ts';
 import { eventually } from '../../src/store/compliance.ts';
 import { AgentRig, serviceYaml, sliceYaml } from './agentRig.ts';
 import { TestNamespaces } from './namespaces.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('agentsocket');
 const VIP = '10.96.0.20';
@@ -38,7 +39,7 @@ test('the node and its pods reach a service at the socket, and believe to be con
     env: {},
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  await new Promise((resolve) => process_.stdout?.once('data', resolve));
+  await firstWord(process_);
   rig.drop('Service/default/web.yaml', serviceYaml('web', VIP));
   rig.drop('EndpointSlice/default/web-1.yaml', sliceYaml('web', [server.address]));
   await eventually(async () => assert.equal((await rig.json('/v1/services')).length, 1));

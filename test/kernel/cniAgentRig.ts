@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JsonObject } from '../../cni/protocol/members.ts';
 import type { TestNamespace } from './namespaces.ts';
+import { within } from './within.ts';
 
 export interface AgentOptions {
   readonly node: TestNamespace;
@@ -55,7 +56,7 @@ export class TestAgent {
             stdio: ['ignore', 'ignore', 'pipe'],
           });
     const agent = new TestAgent(child);
-    for (let waited = 0; waited < 30_000; waited += 50) {
+    for (let waited = 0; waited < 150_000; waited += 50) {
       if (await accepts(join(directory, 'run', 'agent.sock'))) return agent;
       if (child.exitCode !== null) break;
       await delay(50);
@@ -80,7 +81,7 @@ export class TestAgent {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const ended = once(this.#process, 'exit');
     this.#process.kill(signal);
-    await ended;
+    await within(`the agent to end on ${signal}`, ended);
   }
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isObject, type JsonObject } from '../../cni/protocol/members.ts';
 import type { TestNamespace } from './namespaces.ts';
+import { within } from './within.ts';
 
 export interface Outcome {
   readonly code: number | null;
@@ -83,7 +84,7 @@ export class Runtime {
     const errors: Buffer[] = [];
     child.stdout.on('data', (chunk: Buffer) => output.push(chunk));
     child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
-    return new Promise((resolve, reject) => {
+    const outcome = new Promise<Outcome>((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code) => {
         child.stdin.destroy();
@@ -91,6 +92,7 @@ export class Runtime {
         resolve({ code, output: text, errors: Buffer.concat(errors).toString(), json: parsed(text) });
       });
     });
+    return within(`${verb} by ${this.program}`, outcome).finally(() => child.kill('SIGKILL'));
   }
 
   /** A verb that must succeed; its result. */

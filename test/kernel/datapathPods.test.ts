@@ -29,6 +29,7 @@ import { silentLog } from '../../src/log.ts';
 import { namespaceCookie, namespaceIdentity } from '../../src/netlink/namespace.ts';
 import { openNetlink } from '../../src/netlink/socket.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
+import { firstWord } from './within.ts';
 
 const bpfDir = `/sys/fs/bpf/tbt-pods-${process.pid}`;
 const objects = join(import.meta.dirname, '../../dist/bpf');
@@ -381,7 +382,7 @@ print(sent, lost, wrong, s.getpeername()[0])
     };
     program(set.backends);
     const echo = server.namespace.start('python3', ['-c', ECHO], { stdio: ['ignore', 'pipe', 'inherit'] });
-    await new Promise((resolve) => echo.stdout?.once('data', resolve));
+    await firstWord(echo);
     const stream = client.namespace.start('python3', ['-c', STREAM], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });

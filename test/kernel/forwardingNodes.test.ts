@@ -9,6 +9,7 @@ import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
 import { PacketSocket } from './packetSocket.ts';
 import { frame, tcp, udp } from './packets.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('forwarding');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
@@ -48,7 +49,7 @@ async function serve(pod: Pod): Promise<void> {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {},
   });
-  if (server.stdout) await once(server.stdout, 'data');
+  await firstWord(server);
 }
 
 /** Uploads so many bytes; what the server says of it. */
@@ -192,7 +193,7 @@ describe('four nodes, two of them in the overlay', () => {
           stdio: ['ignore', 'pipe', 'inherit'],
           env: {},
         });
-        if (server.stdout) await once(server.stdout, 'data');
+        await firstWord(server);
         assert.equal(upload(pod(1).namespace, target).peer, address(pod(1)));
         server.kill();
       });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode } from './nodesRig.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('forwardingstack');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
@@ -16,7 +16,7 @@ async function serve(pod: Pod): Promise<void> {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {},
   });
-  if (server.stdout) await once(server.stdout, 'data');
+  await firstWord(server);
 }
 
 /** Who the server says is asking, or why it says nothing. */

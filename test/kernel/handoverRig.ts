@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { eventually } from '../../src/store/compliance.ts';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type NodeWishes, type RigNode } from './nodesRig.ts';
 import { PodProcess } from './podProcess.ts';
+import { firstWord } from './within.ts';
 
 export const FAMILIES = [4, 6] as const;
 export type Family = (typeof FAMILIES)[number];
@@ -98,7 +98,7 @@ export class HandoverRig {
       env: {},
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    if (child.stdout) await once(child.stdout, 'data');
+    await firstWord(child);
     return server;
   }
 

@@ -117,7 +117,7 @@ async function ready(...rigs: AgentRig[]): Promise<string[]> {
       const [segment] = (await rig.json('/v1/status')).segments;
       assert.equal(segment?.state, 'active');
       blocks.push(segment.cidr);
-    }, 30_000);
+    }, 60_000);
   }
   return blocks;
 }
@@ -131,7 +131,7 @@ describe('a fixed address', () => {
   test('goes with a StatefulSet pod to another node, once the old pod is gone, and back home', async () => {
     const { a, b } = await newCluster();
     const [block = ''] = await ready(a, b);
-    await eventually(() => assert.match(b.node.run('ip', 'route'), new RegExp(`${block} `)), 30_000);
+    await eventually(() => assert.match(b.node.run('ip', 'route'), new RegExp(`${block} `)), 60_000);
     dropSet(a, 'pod-1');
     const first = await add(a, 'one', 'db-0', 'pod-1');
     assert.match(first.address, /^10\.81\./, first.msg);
@@ -190,7 +190,7 @@ describe('a fixed address', () => {
     assert.equal((await add(a, 'two', 'db-0', 'pod-1')).address, address);
     await del(a, 'two');
     remove(a, 'StatefulSet/shop/db.yaml');
-    await eventually(async () => assert.equal(await claim(a), undefined), 30_000);
+    await eventually(async () => assert.equal(await claim(a), undefined), 60_000);
     await eventually(async () => {
       const { kept } = await a.json('/v1/ipam');
       assert.deepEqual(kept, []);
@@ -226,7 +226,7 @@ describe('a fixed address', () => {
       );
       assert.deepEqual(held.toSorted(), [0, 1]);
       lender = held[0] === 1 ? a : b;
-    }, 30_000);
+    }, 60_000);
     const borrower = lender === a ? b : a;
     const near = await add(lender, 'near', 'web-1');
     const lent = await add(borrower, 'far', 'web-2');
@@ -250,7 +250,7 @@ describe('a fixed address', () => {
     await eventually(async () => {
       const strict = await add(borrower, 'strict', 'web-4');
       assert.match(strict.msg ?? '', /has no free block .*; and Cannot borrow .* strictAffinity is true/);
-    }, 30_000);
+    }, 60_000);
   });
 
   test('that somebody has written down is had by the pod of its name, or refused with the reason', async () => {

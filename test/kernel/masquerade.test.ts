@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/store/compliance.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn } from './nodesRig.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('masq');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
@@ -26,7 +26,7 @@ async function serve(namespace: TestNamespace): Promise<void> {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {},
   });
-  if (server.stdout) await once(server.stdout, 'data');
+  await firstWord(server);
 }
 
 interface Said {
@@ -272,11 +272,11 @@ describe('pods behind their node', () => {
       env: {},
     });
     assert.ok(client.stdout && client.stdin);
-    await once(client.stdout, 'data');
+    await firstWord(client);
     await node().rig.end('SIGKILL');
     await node().rig.start();
     client.stdin.write('go');
-    const [answer] = await once(client.stdout, 'data');
+    const answer = await firstWord(client);
     assert.equal(JSON.parse(String(answer)).peer, hidden[4]);
   });
 });

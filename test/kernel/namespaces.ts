@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { withNamespace } from '../../src/netlink/namespace.ts';
 
 const DIRECTORY = '/run/netns';
-const COMMAND_LIMIT_MS = 30_000;
+const COMMAND_LIMIT_MS = 60_000;
 
 export interface Outcome {
   readonly status: number | null;
@@ -107,6 +107,7 @@ function outcome(command: string, args: string[]): Outcome {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
     encoding: 'utf8',
     timeout: COMMAND_LIMIT_MS,
+    killSignal: 'SIGKILL',
   });
   if (error) throw new Error(`Cannot run ${command} ${args.join(' ')}: ${error.message}`, { cause: error });
   return { status, stdout, stderr };

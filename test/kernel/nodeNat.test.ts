@@ -22,6 +22,7 @@ import {
   udp,
   VIP,
 } from './outsideWorld.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('nodenat');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
@@ -264,7 +265,7 @@ describe('between a node and the world outside', () => {
     client.stdout?.on('data', (text) => {
       said += String(text);
     });
-    if (client.stdout) await once(client.stdout, 'data');
+    await firstWord(client);
     await first.rig.end('SIGKILL');
     await first.rig.start();
     client.kill('SIGTERM');

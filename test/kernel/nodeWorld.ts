@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { cgroupRoot } from '../../src/ebpf/cgroup.ts';
@@ -7,6 +6,7 @@ import { eventually } from '../../src/store/compliance.ts';
 import { AgentRig } from './agentRig.ts';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import { PodProcess } from './podProcess.ts';
+import { firstWord } from './within.ts';
 
 export type Family = 4 | 6;
 export type Attachment = 'veth' | 'nic';
@@ -97,7 +97,7 @@ export class NodeWorld {
       env: {},
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    if (server.stdout) await once(server.stdout, 'data');
+    await firstWord(server);
     return pod;
   }
 

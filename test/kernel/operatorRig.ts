@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { within } from './within.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/tombolo');
-const START_LIMIT_MS = 45_000;
+const START_LIMIT_MS = 150_000;
 
 /** The operator as it is built, over a directory store. */
 export class TestOperator {
@@ -55,7 +56,7 @@ export class TestOperator {
     if (exitCode !== null || signalCode !== null) return exitCode ?? signalCode;
     const ended = once(this.#process, 'exit');
     this.#process.kill(signal);
-    const [code, by] = await ended;
+    const [code, by] = await within(`the operator to end on ${signal}`, ended);
     return code ?? by;
   }
 }

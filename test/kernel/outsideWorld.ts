@@ -1,10 +1,10 @@
 /** A host outside of the cluster, services that it may ask, and how they answer. */
 
-import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import type { NodesRig, RigNode } from './nodesRig.ts';
+import { firstWord } from './within.ts';
 
 export type Family = 4 | 6;
 export const FAMILIES = [4, 6] as const;
@@ -32,7 +32,7 @@ export async function serve(at: TestNamespace): Promise<void> {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {},
   });
-  if (server.stdout) await once(server.stdout, 'data');
+  await firstWord(server);
 }
 
 export interface Heard {

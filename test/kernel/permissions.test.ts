@@ -21,7 +21,7 @@ const OURS = 'network.tombolo.dev/v1alpha1';
 const POLICY = 'network.tombolo.dev/release-policy';
 const SYSTEM = 'kube-system';
 /** What the agent tells apart by the minute, and the operator looks at twice within ten seconds. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 90_000;
 
 interface Rule {
   readonly apiGroups: readonly string[];

@@ -4,7 +4,10 @@ import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { createServer, isIPv6, Socket } from 'node:net';
 import type { Answer, Call, ConnectOptions, UdpOptions } from './podProcess.ts';
 
+/** A connection that is not made by then is not made: some tests wait for that. */
 const TIMEOUT_MS = 3000;
+/** What is on its way over a connection comes, however busy the machine is. */
+const READ_TIMEOUT_MS = 30_000;
 const connections = new Map<number, Socket>();
 const sockets = new Map<number, Datagrams>();
 let next = 1;
@@ -80,7 +83,7 @@ async function echo(id: number, size: number): Promise<boolean> {
 function read(socket: Socket, enough: (bytes: Buffer) => boolean): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let bytes = Buffer.alloc(0);
-    const timer = setTimeout(() => done(new Error(`timeout after ${bytes.length} bytes`)), TIMEOUT_MS);
+    const timer = setTimeout(() => done(new Error(`timeout after ${bytes.length} bytes`)), READ_TIMEOUT_MS);
     const failed = (error: Error) => done(error);
     const more = (chunk: Buffer) => {
       bytes = Buffer.concat([bytes, chunk]);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/store/compliance.ts';
 import { AgentRig } from './agentRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { PodProcess } from './podProcess.ts';
+import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('tboutmtu');
 type Pod = Awaited<ReturnType<AgentRig['pod']>>;
@@ -25,7 +25,7 @@ describe('the MTU of pods', () => {
       env: {},
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    if (server.stdout) await once(server.stdout, 'data');
+    await firstWord(server);
     await rig.start();
     pod = await rig.pod('pod');
     told = namespaces.create('tbomtu-told');

@@ -1,8 +1,10 @@
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestNamespace } from './namespaces.ts';
 import type { Calls } from './podMain.ts';
+import { within } from './within.ts';
 
 export interface Call {
   readonly id: number;
@@ -42,6 +44,7 @@ export class PodProcess {
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   readonly #ready: Promise<void>;
+  readonly #ended: Promise<never>;
   #next = 1;
 
   constructor(namespace: TestNamespace) {
@@ -52,6 +55,10 @@ export class PodProcess {
       env,
     });
     this.#ready = new Promise((resolve) => this.#waiting.set(0, () => resolve()));
+    this.#ended = once(this.#child, 'exit').then(([code, signal]) => {
+      throw new Error(`Cannot go on in the pod: its process has ended with ${code ?? signal}`);
+    });
+    this.#ended.catch(() => {});
     this.#child.on('message', (answer: Answer) => {
       this.#waiting.get(answer.id)?.(answer);
       this.#waiting.delete(answer.id);
@@ -60,7 +67,7 @@ export class PodProcess {
 
   /** Moves the process, and with it the sockets it opens from now on. */
   async enter(cgroup: string): Promise<void> {
-    await this.#ready;
+    await this.#until('the process in the pod', this.#ready);
     writeFileSync(join(cgroup, 'cgroup.procs'), String(this.#child.pid));
   }
 
@@ -69,12 +76,13 @@ export class PodProcess {
     name: Name,
     ...args: Parameters<Calls[Name]>
   ): Promise<Awaited<ReturnType<Calls[Name]>>> {
-    await this.#ready;
+    await this.#until('the process in the pod', this.#ready);
     const id = this.#next++;
-    const answer = await new Promise<Answer>((resolve) => {
+    const answered = new Promise<Answer>((resolve) => {
       this.#waiting.set(id, resolve);
       this.#child.send({ id, name, args } satisfies Call);
     });
+    const answer = await this.#until(`the pod to ${name} ${args.join(' ')}`, answered);
     if (answer.error !== undefined) throw new Error(`Cannot ${name} in the pod: ${answer.error}`);
     return answer.value as Awaited<ReturnType<Calls[Name]>>;
   }
@@ -84,6 +92,11 @@ export class PodProcess {
     const result = await this.call('connect', host, port, options);
     if ('error' in result) throw new Error(`Cannot connect to ${host} port ${port}: ${result.error}`);
     return result;
+  }
+
+  /** @throws {Error} If the process ends before, or it takes too long. */
+  #until<T>(what: string, promise: Promise<T>): Promise<T> {
+    return within(what, Promise.race([promise, this.#ended]));
   }
 
   end(): void {

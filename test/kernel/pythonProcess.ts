@@ -13,6 +13,8 @@ for line in sys.stdin:
     print(result, flush=True)
 `;
 
+import { within } from './within.ts';
+
 /** Python in a network namespace, line by line: its sockets do what those of Node hide. */
 export class PythonProcess {
   readonly #child: ChildProcess;
@@ -40,10 +42,12 @@ export class PythonProcess {
     this.#output = '';
     this.#child.stdin?.write(`${line}\n`);
     while (!this.#output.endsWith('\n')) {
-      if (this.#child.exitCode !== null) throw new Error(`Cannot run in Python: it has ended (${line})`);
-      await new Promise<void>((resolve) => {
+      if (this.#child.exitCode !== null || this.#child.signalCode !== null)
+        throw new Error(`Cannot run in Python: it has ended (${line})`);
+      const heard = new Promise<void>((resolve) => {
         this.#heard = resolve;
       });
+      await within(`Python to answer ${line}`, heard);
     }
     return this.#output.trimEnd();
   }

@@ -1,5 +1,5 @@
-import { once } from 'node:events';
 import type { TestNamespace } from '../kernel/namespaces.ts';
+import { firstWord } from '../kernel/within.ts';
 
 /** Where pods serve, by TCP and by UDP. */
 export const TARGET_PORT = 8080;
@@ -51,7 +51,7 @@ export interface Answer {
 export async function serve(namespace: TestNamespace, name: string, port = TARGET_PORT): Promise<void> {
   const words = ['-e', SERVER, name, String(port)];
   const server = namespace.start(process.execPath, words, { env: {}, stdio: ['ignore', 'pipe', 'inherit'] });
-  if (server.stdout) await once(server.stdout, 'data');
+  await firstWord(server);
 }
 
 /** Asks `count` times, each time from a port of its own. @throws {Error} If one is not answered. */

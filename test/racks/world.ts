@@ -13,7 +13,7 @@ import { RACKS, type RackPlan } from './plan.ts';
 import type { LeafWishes, Make } from './routers.ts';
 
 /** Two cores may be busy with others. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 90_000;
 
 export type NodeName = 'a1' | 'a2' | 'b1' | 'b2';
 export const NODES: readonly NodeName[] = ['a1', 'a2', 'b1', 'b2'];
