@@ -118,8 +118,7 @@ export class ClaimedAddresses {
     const { ipam, store, log } = this.#parts;
     const { loan, pool } = claim.spec;
     if (!loan || pool === undefined) return;
-    const family = loan.family === 4 ? 4 : 6;
-    const source = { family, bound: true, pools: [pool], why: `claim ${key}` } as const;
+    const source = { family: loan.family, bound: true, pools: [pool], why: `claim ${key}` } as const;
     try {
       const address = await ipam.lend(key, source);
       if (await unlessChanged(store.updateStatus(withBound(setAside(claim, [address]), undefined)))) {
