@@ -132,6 +132,8 @@ export function joinCluster(parts: ClusterParts): Cluster {
     rules: () => bindings.rules(),
     routing: config.routing,
     reasonNotToBorrow: borrowing.reasonAgainstPool,
+    // Followed for the ways to them anyhow: a list of thousands for each ADD that starves would be a burden for the server.
+    networks: async () => overlay.networks() ?? (await store.store.list('NodeNetwork')).items,
     living: (nodes) => living(store.store, nodes),
     clock: systemClock,
   });

@@ -103,6 +103,7 @@ class Cluster extends MemoryStore implements Clock {
       node: BORROWER,
       rules: () => [RACK],
       routing: 'underlay',
+      networks: async () => (await this.list('NodeNetwork')).items,
       reasonNotToBorrow: () => undefined,
       living: async (nodes) => [...nodes],
       clock: this,

@@ -30,6 +30,8 @@ export interface LoansParts {
   readonly routing: Routing;
   /** Why addresses of a pool may not be borrowed here, undefined if they may. */
   readonly reasonNotToBorrow: (pool: PoolRule, subject: Subject, onLink: boolean) => string | undefined;
+  /** What the nodes have said last. It may be late: a node that has nothing to lend any more says so when it is asked. */
+  readonly networks: () => Promise<readonly NodeNetwork[]>;
   /** Those of these nodes that are there. */
   readonly living: (nodes: readonly string[]) => Promise<string[]>;
   readonly clock: Clock;
@@ -90,9 +92,8 @@ export class Loans {
   }
 
   async #lenders(pools: readonly PoolRule[], { family }: Source): Promise<Lender[]> {
-    const { store, node, routing, living } = this.#parts;
-    const { items } = await store.list('NodeNetwork');
-    const able = items
+    const { networks, node, routing, living } = this.#parts;
+    const able = (await networks())
       .filter(({ metadata, status }) => metadata.name !== node && (status?.routing ?? 'underlay') === routing)
       .flatMap((network) => pools.map(({ name }) => lenderOf(network, name, family)))
       .filter(({ free }) => free > 0n)

@@ -64,6 +64,8 @@ export interface Overlay {
   leadsTo(address: IP, node: string): boolean;
   /** How the node is reached that has a block with this address. */
   blockRouting(address: IP): Routing | undefined;
+  /** Every node's network as the store had it last; undefined before all have been seen. */
+  networks(): readonly NodeNetwork[] | undefined;
   /** `listener` is called whenever the ways have changed. */
   onSettled(listener: () => void): void;
   problems(): readonly string[];
@@ -188,6 +190,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
         .find(({ spec }) => (spec.segments ?? []).some(({ cidr }) => contains(parsePrefix(cidr), address)));
       return owner && (owner.status?.routing ?? 'underlay');
     },
+    networks: () => (networks.listed ? networks.all() : undefined),
     onSettled(listener) {
       settled = listener;
     },

@@ -95,6 +95,7 @@ export class ClaimedPods {
       rules: () => [RULE],
       reasonNotToBorrow: () => undefined,
       routing: 'underlay',
+      networks: async () => (await this.gate.list('NodeNetwork')).items,
       living: (nodes) => living(this.gate, nodes),
       clock,
     });
