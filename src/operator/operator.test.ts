@@ -63,6 +63,44 @@ test('a new leader plans when it has read everything, and not before', async () 
   }
 });
 
+test('a NodeNetwork that is deleted stays until its segments are free, whatever becomes of the Node', async () => {
+  const store = await clusterOf('a');
+  let now = 1_000_000;
+  const operator = new Operator({ store, now: () => now, log: silentLog });
+  const rounds = async (count: number) => {
+    for (let left = count; left > 0; left--) await operator.round(always);
+  };
+  await rounds(2);
+  assert.deepEqual(await held(store), ['a 10.0.0.0/28 active']);
+  await store.delete('NodeNetwork', { name: 'a' });
+  await store.delete('Node', { name: 'a' });
+  await store.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'b' } });
+  await rounds(3);
+  assert.deepEqual(await held(store), ['a 10.0.0.0/28 cooling', 'b 10.0.0.16/28 active']);
+  now += 60_000;
+  await rounds(1);
+  assert.deepEqual(
+    (await store.list('NodeNetwork')).items.map(({ metadata }) => metadata.name),
+    ['b'],
+  );
+});
+
+test('segments that somebody wrote by hand are protected, too, and an object without any is not', async () => {
+  const store = await clusterOf('a');
+  const { apiVersion, kind } = { apiVersion: 'network.tombolo.dev/v1alpha1', kind: 'NodeNetwork' } as const;
+  const spec = { segments: [{ cidr: '10.1.0.0/24' }] };
+  await store.create({ apiVersion, kind, metadata: { name: 'a', finalizers: ['other'] }, spec });
+  const pool = await store.get('IPPool', { name: 'default' });
+  await store.update({ ...pool, spec: { ...pool.spec, disabled: true } });
+  const operator = new Operator({ store, now: Date.now, log: silentLog });
+  const finalizers = async () => (await store.get('NodeNetwork', { name: 'a' })).metadata.finalizers;
+  await operator.round(always);
+  assert.deepEqual(await finalizers(), ['other', 'network.tombolo.dev/segment-protection']);
+  await store.update({ ...(await store.get('NodeNetwork', { name: 'a' })), spec: {} });
+  await operator.round(always);
+  assert.deepEqual(await finalizers(), ['other']);
+});
+
 test('while one NodeNetwork cannot be read no block is given to anybody', async () => {
   const store = await clusterOf('a');
   const operator = new Operator({ store, now: Date.now, log: silentLog });

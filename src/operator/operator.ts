@@ -6,10 +6,12 @@ import type { IPPool } from '../store/kinds/ipPool.ts';
 import { TOMBOLO_V1ALPHA1 } from '../store/kinds/kind.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import { isStoreError, type Store } from '../store/store.ts';
+import { unlessChanged } from '../store/unlessChanged.ts';
 import { listAll } from './listing.ts';
 import { plan } from './planner.ts';
 import { refusalText, withAcceptance } from './poolStatus.ts';
 import { type PoolUse, poolUses } from './poolUse.ts';
+import { guarded } from './protection.ts';
 import { type Refusal, readWorld, type Shapes, writeSegment } from './reading.ts';
 import { withShortage } from './shortageCondition.ts';
 import type { Assignment, Idle, Shortage } from './world.ts';
@@ -82,6 +84,7 @@ export class Operator {
     const outcome = await this.#writeAll(planned.assignments, networks, mayWrite);
     const assigned = new Set(planned.assignments.map(({ node }) => node));
     const unchanged = listed.networks.filter(({ metadata }) => !assigned.has(metadata.name));
+    await this.#protect(unchanged, mayWrite);
     await this.#tellShortages(unchanged, planned.shortages, mayWrite);
     await this.#tellPools(listed.pools, refusals, mayWrite);
     const { shortages, conflicts } = planned;
@@ -135,6 +138,19 @@ export class Operator {
   async #put(network: NodeNetwork, before: NodeNetwork | undefined): Promise<void> {
     if (before === undefined) await this.#store.create(network);
     else await this.#store.update(network);
+  }
+
+  /** What the operator assigns is protected with the same write; this is for what others have written. */
+  async #protect(networks: readonly NodeNetwork[], mayWrite: () => boolean): Promise<void> {
+    for (const network of networks) {
+      const next = guarded(network);
+      if (next === network || !mayWrite()) continue;
+      try {
+        await unlessChanged(this.#store.update(next));
+      } catch (error) {
+        this.#log.warning('segments cannot be protected', { node: network.metadata.name, error });
+      }
+    }
   }
 
   /** Where the agent reads it, and `tombolo get`: whoever wonders why a pod waits looks at its node first. */
@@ -225,12 +241,7 @@ function networkOf({ node, segments }: Assignment, before: NodeNetwork | undefin
       known.find(({ cidr }) => samePrefix(parsePrefix(cidr), segment.cidr)),
     ),
   );
-  return before === undefined
-    ? {
-        apiVersion: TOMBOLO_V1ALPHA1,
-        kind: 'NodeNetwork',
-        metadata: { name: node },
-        spec: { segments: written },
-      }
-    : { ...before, spec: { ...before.spec, segments: written } };
+  const empty = { apiVersion: TOMBOLO_V1ALPHA1, kind: 'NodeNetwork', metadata: { name: node }, spec: {} };
+  const network = before ?? empty;
+  return guarded({ ...network, spec: { ...network.spec, segments: written } });
 }

@@ -148,15 +148,8 @@ export class Cluster {
     await this.forget(name);
   }
 
-  /** Somebody deletes the `Node` of a machine that runs on; whoever has deleted its `NodeNetwork` before does not. */
+  /** Somebody deletes the `Node` of a machine that runs on. */
   async forget(name: string): Promise<void> {
-    const { segments = [] } = (await this.#network(name))?.spec ?? {};
-    const isLost = (address: IP) => !segments.some(({ cidr }) => contains(parsePrefix(cidr), address));
-    const { ipam, pods } = this.machine(name);
-    const lost = [...pods.values()]
-      .flat()
-      .some((address) => ipam?.owns(address) !== false && isLost(address));
-    if (lost) return;
     await unless('NotFound', this.store.delete('Node', { name }));
   }
 

@@ -96,6 +96,9 @@ export const nodeNetwork = defineKind({
 /** The condition by which the operator says that a node needs a segment and cannot have one, and why. */
 export const SHORTAGE = 'SegmentShortage';
 
+/** While a node has segments, the object that says so is not deleted: with it they would be anybody's. */
+export const SEGMENT_PROTECTION = 'network.tombolo.dev/segment-protection';
+
 export type NodeNetwork = StoredObject & Of<typeof body>;
 export type NodeSegment = Of<typeof segment>;
 

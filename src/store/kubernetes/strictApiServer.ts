@@ -201,6 +201,7 @@ export class StrictApiServer {
     }
     expectValid(object.kind as Kind, object);
     if (statusOnly) return this.#happen('MODIFIED', key, { ...stored, status: object.status });
+    expectNoNewFinalizers(stored, object);
     const { status: _, ...rest } = object;
     const next: Stored = { ...rest, ...(stored.status !== undefined && { status: stored.status }) };
     const { generation, creationTimestamp, deletionTimestamp } = stored.metadata;
@@ -341,6 +342,18 @@ async function bodyOf(request: IncomingMessage): Promise<unknown> {
 }
 
 /** Whether somebody has something to do before the object may go. */
-function isProtected({ metadata }: Stored): boolean {
-  return Array.isArray(metadata.finalizers) && metadata.finalizers.length > 0;
+function isProtected(object: Stored): boolean {
+  return finalizersOf(object).length > 0;
+}
+
+function finalizersOf({ metadata: { finalizers } }: Stored): readonly unknown[] {
+  return Array.isArray(finalizers) ? finalizers : [];
+}
+
+function expectNoNewFinalizers(stored: Stored, object: Stored): void {
+  if (stored.metadata.deletionTimestamp === undefined) return;
+  const before = finalizersOf(stored);
+  if (finalizersOf(object).every((name) => before.includes(name))) return;
+  const reason = 'metadata.finalizers: no new finalizers can be added if the object is being deleted';
+  throw new Refused(422, 'Invalid', `${object.kind} "${object.metadata.name}" is invalid: ${reason}`);
 }
