@@ -13,8 +13,9 @@ import {
   TOMBOLO,
 } from '../netlink/route.ts';
 import type { Netlink } from '../netlink/socket.ts';
+import { ifThere } from '../store/ifThere.ts';
 import { internalIPs } from '../store/kinds/node.ts';
-import { isStoreError, type Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 
 /** Below that of every other route, as the speaker has it. */
 const BLACKHOLE_PRIORITY = 4096;
@@ -116,12 +117,8 @@ export class BlockRoutes {
   }
 
   async #addressesOf(name: string): Promise<IP[]> {
-    try {
-      return internalIPs(await this.#store.get('Node', { name })).map(parseIP);
-    } catch (error) {
-      if (isStoreError(error, 'NotFound')) return [];
-      throw error;
-    }
+    const node = await ifThere(this.#store.get('Node', { name }));
+    return node === undefined ? [] : internalIPs(node).map(parseIP);
   }
 
   #ours(which: (route: InstalledRoute) => boolean): InstalledRoute[] {

@@ -5,8 +5,9 @@ import type { PoolRule, Subject } from '../ipam/binding.ts';
 import { OUT_OF_SERVICE, reasonNotToBorrow } from '../ipam/claim.ts';
 import { isNobody, selects } from '../selector/selector.ts';
 import type { Change } from '../store/follow.ts';
+import { ifThere } from '../store/ifThere.ts';
 import type { IPAMConfiguration } from '../store/kinds/ipamConfiguration.ts';
-import { isStoreError, type Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import type { Bindings } from './binding.ts';
 import type { AgentConfig } from './config.ts';
 
@@ -30,14 +31,9 @@ export async function living(store: Store, names: readonly string[]): Promise<st
 }
 
 async function isAlive(store: Store, name: string): Promise<boolean> {
-  try {
-    const { metadata, spec } = await store.get('Node', { name });
-    const off = spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) ?? false;
-    return metadata.deletionTimestamp === undefined && !off;
-  } catch (error) {
-    if (isStoreError(error, 'NotFound')) return false;
-    throw error;
-  }
+  const node = await ifThere(store.get('Node', { name }));
+  if (node === undefined || node.metadata.deletionTimestamp !== undefined) return false;
+  return !(node.spec?.taints ?? []).some(({ key }) => key === OUT_OF_SERVICE);
 }
 
 /** Whether an address of another node's block can be held here and be found by everybody. */

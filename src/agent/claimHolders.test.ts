@@ -11,6 +11,7 @@ import { systemClock } from '../clock.ts';
 import type { ClaimWish } from '../ipam/claim.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { silentLog } from '../log.ts';
+import { ifThere } from '../store/ifThere.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import { MemoryStore } from '../store/memory.rig.ts';
 import { isStoreError, type Store, StoreError } from '../store/store.ts';
@@ -100,11 +101,8 @@ class TestNode {
   }
 }
 
-async function readClaim(store: Store): Promise<IPClaim | undefined> {
-  return store.get('IPClaim', POD).catch((error: unknown) => {
-    if (!isStoreError(error, 'NotFound')) throw error;
-    return undefined;
-  });
+function readClaim(store: Store): Promise<IPClaim | undefined> {
+  return ifThere(store.get('IPClaim', POD));
 }
 
 /** Fails writes of a claim's status: before they happen, or after. */

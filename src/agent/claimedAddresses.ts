@@ -11,8 +11,9 @@ import {
 } from '../ipam/claimObject.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
+import { ifThere } from '../store/ifThere.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
-import { isStoreError, type Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import { unlessChanged } from '../store/unlessChanged.ts';
 import type { Passage } from './blockRoutes.ts';
 import type { Claims } from './claims.ts';
@@ -153,14 +154,9 @@ export class ClaimedAddresses {
     }
   }
 
-  async #read(key: string): Promise<IPClaim | undefined> {
+  #read(key: string): Promise<IPClaim | undefined> {
     const [namespace, name = ''] = key.split('/');
-    try {
-      return await this.#parts.store.get('IPClaim', { namespace, name });
-    } catch (error) {
-      if (isStoreError(error, 'NotFound')) return undefined;
-      throw error;
-    }
+    return ifThere(this.#parts.store.get('IPClaim', { namespace, name }));
   }
 }
 

@@ -5,8 +5,9 @@ import { unboundAddresses, viewOf } from '../ipam/claimObject.ts';
 import { type Explanation, explain } from '../ipam/explain.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { PoolUse } from '../operator/poolUse.ts';
+import { ifThere } from '../store/ifThere.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
-import { isStoreError, type Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import type { Cluster } from './cluster.ts';
 import { poolReport } from './poolReport.ts';
 import type { ExplainReport } from './reports.ts';
@@ -21,7 +22,7 @@ export async function explainReport(
   const [subject, uses, claim] = await Promise.all([
     bindings.subjectOf(pod),
     poolReport(store),
-    store.get('IPClaim', pod).catch(unlessAbsent),
+    ifThere(store.get('IPClaim', pod)),
   ]);
   const held = ipam
     .allocations()
@@ -110,8 +111,4 @@ function adviseOnPool({
   const scattered = idle > 0n ? ` although ${idle} addresses are free in blocks of ${nodes} nodes` : '';
   const soon = cooling > 0 ? `${cooling} blocks are resting and come back by themselves; ` : '';
   return `pool ${pool} (${cidr}) has no block of /${blockSize} left${scattered}: ${soon}enlarge its cidr, add a pool beside it, or give the next one smaller blocks (tombolo ipam simulate shows what that does)`;
-}
-
-function unlessAbsent(error: unknown): undefined {
-  if (!isStoreError(error, 'NotFound')) throw error;
 }

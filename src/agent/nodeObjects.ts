@@ -4,6 +4,7 @@ import { contains, formatPrefix, type Prefix } from '../address/prefix.ts';
 import type { Routing } from '../datapath/tunnelPlan.ts';
 import type { SegmentUsage } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
+import { ifThere } from '../store/ifThere.ts';
 import { internalIPs } from '../store/kinds/node.ts';
 import { type NodeNetwork, nodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { ObjectOf } from '../store/kinds/registry.ts';
@@ -24,7 +25,7 @@ export async function registerNode(store: Store, { name, ips }: NodeFacts, log: 
     { type: 'Hostname', address: name },
   ];
   await persevering(async () => {
-    const node = await found(store.get('Node', { name }));
+    const node = await ifThere(store.get('Node', { name }));
     if (!node) {
       const fresh: ObjectOf<'Node'> = {
         apiVersion: 'v1',
@@ -85,21 +86,12 @@ export async function publishStatus(
     const key = { name };
     const { apiVersion } = nodeNetwork;
     const object =
-      (await found(store.get('NodeNetwork', key))) ??
+      (await ifThere(store.get('NodeNetwork', key))) ??
       (await store.create<NodeNetwork>({ apiVersion, kind: 'NodeNetwork', metadata: key, spec: {} }));
     // Conditions are others' to write.
     const next = { ...object.status, ...statusNow() };
     if (!isDeepStrictEqual(next, object.status)) await store.updateStatus({ ...object, status: next });
   });
-}
-
-async function found<T>(got: Promise<T>): Promise<T | undefined> {
-  try {
-    return await got;
-  } catch (error) {
-    if (isStoreError(error, 'NotFound')) return undefined;
-    throw error;
-  }
 }
 
 /** Reads and writes again when somebody else has written in between. */

@@ -1,3 +1,4 @@
+import { ifThere } from '../store/ifThere.ts';
 import type { Lease } from '../store/kinds/lease.ts';
 import { isStoreError, type Store } from '../store/store.ts';
 
@@ -70,13 +71,8 @@ export class Election {
     }
   }
 
-  async #read(): Promise<Lease | undefined> {
-    try {
-      return await this.#options.store.get('Lease', KEY);
-    } catch (error) {
-      if (isStoreError(error, 'NotFound')) return undefined;
-      throw error;
-    }
+  #read(): Promise<Lease | undefined> {
+    return ifThere(this.#options.store.get('Lease', KEY));
   }
 
   #mayTake({ metadata, spec }: Lease): boolean {

@@ -13,8 +13,9 @@ import type { Ipam } from '../../ipam/ipam.ts';
 import { silentLog } from '../../log.ts';
 import { parseSelector } from '../../selector/selector.ts';
 import { type Change, follow } from '../../store/follow.ts';
+import { ifThere } from '../../store/ifThere.ts';
 import type { IPClaim } from '../../store/kinds/ipClaim.ts';
-import { isStoreError, type Store } from '../../store/store.ts';
+import type { Store } from '../../store/store.ts';
 import { type Fault, GatedStore } from './gatedStore.rig.ts';
 import { drain, type VirtualClock } from './virtualClock.rig.ts';
 
@@ -104,10 +105,7 @@ export class ClaimedPods {
 
   /** An ADD of a container of the pod. */
   async hold({ namespace, name, uid, wish }: NamedPod, owner: Owner): Promise<Allocation> {
-    const claim = await this.gate.get('IPClaim', { namespace, name }).catch((error: unknown) => {
-      if (!isStoreError(error, 'NotFound')) throw error;
-      return undefined;
-    });
+    const claim = await ifThere(this.gate.get('IPClaim', { namespace, name }));
     const subject = { node: { name: this.#parts.node, labels: {} } };
     return this.#holders.hold({
       pod: { namespace, name, uid },
