@@ -46,7 +46,7 @@ crds: node_modules
 
 # The runner ends what is stuck and prints last what failed; two files at a time, each with namespaces and names of its own.
 RUN_TESTS = $(NODE) --import tsx test/runner/run.ts
-UNIT_TESTS = src cni
+UNIT_TESTS = src cni test/runner
 
 test test-kernel test-interop test-racks: DEPENDENCIES = test
 

@@ -16,8 +16,9 @@ import { NodeWorld, type Pod } from './nodeWorld.ts';
 
 const namespaces = new TestNamespaces('tbtreload');
 const VIP = '10.96.3.1';
-const CONNECTIONS = 10_000;
-const RELOADS = 100;
+const CONNECTIONS = 3_000;
+/** The verifier takes seconds of a processor for each. */
+const RELOADS = 6;
 const KILLS = 3;
 
 /**
@@ -35,7 +36,7 @@ const one = () => new Promise((done) => {
   const socket = net.connect(80, '${VIP}');
   let text = '';
   const finish = (why) => { if (why) lost.push(why); else if (performance.now() - began > 900) late++; socket.destroy(); done(); };
-  socket.setTimeout(5000, () => finish('timeout after ' + JSON.stringify(text)));
+  socket.setTimeout(20000, () => finish('timeout after ' + JSON.stringify(text)));
   socket.on('error', (error) => finish(error.code));
   socket.on('data', (data) => {
     text += data;
@@ -101,7 +102,7 @@ describe('short connections through a service', () => {
     assert.deepEqual(lost, []);
     assert.ok(made >= CONNECTIONS, `${made} connections`);
     // A stall of a busy machine is no loss; a gap at every replacement would be.
-    assert.ok(late < RELOADS / 10, `${late} connections had to repeat a packet`);
+    assert.ok(late < RELOADS, `${late} connections had to repeat a packet`);
   });
 });
 

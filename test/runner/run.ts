@@ -51,7 +51,11 @@ function abort(reason: string): void {
       output: '',
     });
   }
-  for (const one of running) one.end(reason);
+  console.log(`\n${reason}, in the middle of`);
+  for (const one of running) {
+    console.log(`  ${one.file}: ${one.at}`);
+    one.end(reason);
+  }
 }
 
 /** @returns Whether all went well. */

@@ -4,12 +4,18 @@ import type { Told } from './reporter.ts';
 
 const REPORTER = join(import.meta.dirname, 'reporter.ts');
 
-/** A test or a hook that takes so long is stuck, in milliseconds. The slowest takes a tenth of it on a quiet machine. */
-const TEST_LIMIT_MS = 300_000;
-/** A file that has not ended so long after its last test holds on to something. */
-const LINGER_MS = 60_000;
+/** In milliseconds. */
+export interface Limits {
+  /** A test or a hook that takes so long is stuck. */
+  readonly test: number;
+  /** A file that has not ended so long after its last test holds on to something. */
+  readonly linger: number;
+}
+
+/** The slowest test takes a minute on a quiet machine. */
+const LIMITS: Limits = { test: 600_000, linger: 60_000 };
 /** From SIGTERM, upon which files remove their namespaces, to SIGKILL. */
-const FAREWELL_MS = 10_000;
+const FAREWELL_MS = 5_000;
 /** Characters that are kept of what a file prints. */
 const OUTPUT_LIMIT = 20_000;
 
@@ -34,6 +40,7 @@ export class TestFile {
   readonly file: string;
   readonly result: Promise<Result>;
   readonly #child: ChildProcess;
+  readonly #limits: Limits;
   readonly #began = performance.now();
   readonly #failures: Failure[] = [];
   #path: string[] = [];
@@ -42,8 +49,9 @@ export class TestFile {
   #output = '';
   #limit: NodeJS.Timeout | undefined;
 
-  constructor(file: string) {
+  constructor(file: string, limits = LIMITS) {
     this.file = file;
+    this.#limits = limits;
     const words = ['--import', 'tsx', `--test-reporter=${REPORTER}`, file];
     this.#child = spawn(process.execPath, words, {
       detached: true,
@@ -63,7 +71,7 @@ export class TestFile {
         setTimeout(() => resolve(this.#ended(code ?? signal)), 50);
       });
     });
-    this.#allow(TEST_LIMIT_MS);
+    this.#allow(limits.test);
   }
 
   /** What it is at: the suites, and the test. */
@@ -80,7 +88,7 @@ export class TestFile {
 
   #hear(told: Told): void {
     const mayBeLast = told.nesting === 0 && told.type !== 'began';
-    this.#allow(mayBeLast ? LINGER_MS : TEST_LIMIT_MS);
+    this.#allow(mayBeLast ? this.#limits.linger : this.#limits.test);
     this.#path = [...this.#path.slice(0, told.nesting), told.name];
     if (told.type === 'passed') this.#passed++;
     if (told.type === 'skipped') this.#skipped++;
