@@ -242,7 +242,8 @@ export const refusals: Scene = (stage, party, over) => {
       const result = await client.process.call('connect', party().service, tcp, {});
       assert.ok('error' in result);
       assert.equal(result.error, 'ECONNREFUSED');
-      assert.ok(result.tookMs < 50, `it took ${result.tookMs} ms`);
+      // Before the first SYN is repeated.
+      assert.ok(result.tookMs < 950, `it took ${result.tookMs} ms`);
       if (party().family === 4) assert.deepEqual(framesTo(stage(), party().service), []);
     });
 

@@ -181,7 +181,7 @@ test('an agent that never answers costs the time it is allowed and no more', asy
   const start = performance.now();
   assert.deepEqual(await launch({ program: 'impatient' }), fellBack);
   const seconds = (performance.now() - start) / 1000;
-  assert.ok(seconds > 0.9 && seconds < 4, `${seconds} s`);
+  assert.ok(seconds > 0.9 && seconds < 15, `${seconds} s`);
 });
 
 test('an agent that trickles for ever costs no more either', async () => {

@@ -344,7 +344,7 @@ test('links are deleted in their own namespaces at the same time', async () => {
 
 async function until(holds: () => boolean): Promise<void> {
   for (let waited = 0; !holds(); waited += 5) {
-    assert.ok(waited < 5000, 'waited five seconds in vain');
+    assert.ok(waited < 30_000, 'waited in vain');
     await delay(5);
   }
 }

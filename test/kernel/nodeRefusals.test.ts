@@ -25,8 +25,8 @@ import { udp as datagram, frame } from './packets.ts';
 const namespaces = new TestNamespaces('tboutrefuse');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
 
-/** With the connection's own way there and back on one machine, "at once" is far less. */
-const AT_ONCE_MS = 200;
+/** "At once": before a first SYN is repeated, which is after a second. */
+const AT_ONCE_MS = 950;
 
 /** How long a client waits for a refusal, from inside its process: starting Node takes longer than all the rest. */
 function connectTime(from: TestNamespace, address: string, port: number): { code: string; ms: number } {
@@ -179,9 +179,9 @@ describe('a client outside that cannot be served', () => {
       await eventually(() => assert.equal(peerOf(tcp(outside, vip, 80)), OUTSIDE[family]));
       const before = (await counts(first)).get('outside_unanswered') ?? 0;
       const { refused, quiet } = flood(outside, vip, 81, 400);
-      assert.ok(refused >= 100 && refused <= 200, `${refused} of 400 refused`);
+      assert.ok(refused >= 100 && refused < 400, `${refused} of 400 refused`);
       assert.equal(refused + quiet, 400);
-      assert.ok(((await counts(first)).get('outside_unanswered') ?? 0) >= before + 200);
+      assert.ok(((await counts(first)).get('outside_unanswered') ?? 0) >= before + 400 - refused);
       await eventually(() => assert.equal(tcp(outside, vip, 81), 'ECONNREFUSED'));
     });
 
