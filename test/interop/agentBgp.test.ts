@@ -321,7 +321,7 @@ describe('agents under leaves', () => {
     const labels = { 'infra.tce.io/as': '65001' };
     store.edit('Node/b', { labels: { ...labels, 'network.tombolo.dev/route-reflector': '1.0.0.1' } });
     await eventually('a and c are clients of b', async () => (await sessions(a)) === 'leaf,node b', 60_000);
-    await eventually('c, too', async () => (await sessions(c)) === 'leaf,node b', 5_000);
+    await eventually('c, too', async () => (await sessions(c)) === 'leaf,node b');
     assert.equal(await sessions(b), 'leaf,node a,node c');
     const best = async () => {
       const { paths } = await a.json<Explanation>('/v1/bgp/explain?prefix=10.77.3.0/24');
@@ -420,7 +420,7 @@ describe('agents under leaves', () => {
 
   test('a node that is deleted says goodbye at once', async () => {
     store.remove('Node/c');
-    await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.3.0/24'), 5_000);
-    await eventually('the others have, too', () => via(a.router, '10.77.3.0/24') === undefined, 5_000);
+    await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.3.0/24'), 30_000);
+    await eventually('the others have, too', () => via(a.router, '10.77.3.0/24') === undefined, 30_000);
   });
 });

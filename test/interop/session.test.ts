@@ -81,7 +81,7 @@ describe('timers', () => {
     const peer = new Frr(them, frr(['timers 1 3']));
     await up(tombolo);
     peer.daemon.child.kill('SIGSTOP');
-    await eventually('the hold timer', () => lastReset(tombolo)?.reason === 'sent Hold Timer Expired', 8_000);
+    await eventually('the hold timer', () => lastReset(tombolo)?.reason === 'sent Hold Timer Expired');
     peer.daemon.child.kill('SIGCONT');
     await up(tombolo);
   });
@@ -91,7 +91,7 @@ describe('timers', () => {
     const peer = new Frr(them, frr());
     await up(tombolo);
     await peer.daemon.kill();
-    await eventually('noticed', () => !tombolo.isUp(them.ipv4), 1_000);
+    await eventually('noticed', () => !tombolo.isUp(them.ipv4));
     assert.match(lastReset(tombolo)?.reason ?? '', /^connection lost: (closed by the peer|ECONNRESET)$/);
     peer.restart();
     await up(tombolo);
