@@ -6,9 +6,9 @@ import type { Daemon, Router } from './router.ts';
 import type { Speaker } from './speaker.ts';
 import { awaitSocket } from './waiting.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
+const PROGRAM = join(import.meta.dirname, '../../dist/tombolo');
 
-/** Tombolo's own speaker, as `tombolo bgp run` out of the source tree. */
+/** Tombolo's own speaker, as `tombolo bgp run`. */
 export class Tombolo implements Speaker {
   readonly router: Router;
   daemon: Daemon;
@@ -47,19 +47,9 @@ export class Tombolo implements Speaker {
     this.#get('POST', path);
   }
 
-  /** Runs a command of the CLI out of the source tree. */
+  /** Runs a command of the CLI. */
   cli(...words: string[]): string {
-    const node = ['--import', 'tsx', join(ROOT, 'src/cli/main.ts')];
-    return this.router.namespace.run(
-      'env',
-      '-C',
-      ROOT,
-      '-u',
-      'NODE_EXTRA_CA_CERTS',
-      process.execPath,
-      ...node,
-      ...words,
-    );
+    return this.router.namespace.run('env', '-u', 'NODE_EXTRA_CA_CERTS', process.execPath, PROGRAM, ...words);
   }
 
   isUp(peer: string): boolean {
@@ -85,9 +75,8 @@ export class Tombolo implements Speaker {
   #start(): Daemon {
     const args = ['bgp', 'run', '--config', this.#config, '--socket', this.#socket];
     const state = ['--state', this.#state, '--log-level', 'debug'];
-    const node = ['--import', 'tsx', join(ROOT, 'src/cli/main.ts')];
     rmSync(this.#socket, { force: true });
-    const daemon = this.router.start('tombolo', process.execPath, [...node, ...args, ...state]);
+    const daemon = this.router.start('tombolo', process.execPath, [PROGRAM, ...args, ...state]);
     awaitSocket(this.#socket);
     return daemon;
   }
