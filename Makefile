@@ -26,7 +26,7 @@ dist/cni/tombolo: $(wildcard cni/launcher.c)
 
 node_modules: package-lock.json
 	@echo "make: installing npm packages"
-	@npm ci --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules
+	@npm ci --prefer-offline --fetch-retries=5 --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules
 
 # Debian packages, all at once; tests add those of the peers they test against.
 DEPENDENCIES = build

@@ -34,7 +34,9 @@ if [[ $EUID -ne 0 ]]; then
 fi
 echo "install-dependencies.sh: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
+# Mirrors and resolvers have bad minutes.
+apt=(apt-get -qq -o Acquire::Retries=5)
+"${apt[@]}" update
 # No daemon may start by itself: the tests start their own, in their own namespaces.
 policy=/usr/sbin/policy-rc.d
 if [[ ! -e $policy ]]; then
@@ -42,4 +44,4 @@ if [[ ! -e $policy ]]; then
   chmod 755 "$policy"
   trap 'rm -f "$policy"' EXIT
 fi
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+"${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null

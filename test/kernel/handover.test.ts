@@ -314,7 +314,7 @@ for (const routing of ['underlay', 'overlay'] as const) {
     test('a node that is lost takes along no connection to the others', async () => {
       await rig.expose([{ server: a }, { server: b }]);
       rig.route(1, 2, 3);
-      const open = await Promise.all(Array.from({ length: 40 }, (_, index) => connect(index % 2 ? 6 : 4)));
+      const open = await Promise.all(Array.from({ length: 80 }, (_, index) => connect(index % 2 ? 6 : 4)));
       const byFirst = await counted(rig.node(1), 'handed_over', async () => {
         await Promise.all(open.map((one) => echo(one)));
       });
