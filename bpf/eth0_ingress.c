@@ -5,12 +5,6 @@
 #include "reply.h"
 #include "verdict.h"
 
-static __always_inline bool is_backend_address(const struct address *address)
-{
-	struct endpoint key = { .address = *address };
-	return bpf_map_lookup_elem(&tb_endpoints, &key);
-}
-
 SEC("tc/ingress")
 int tb_eth0_ingress(struct __sk_buff *skb)
 {

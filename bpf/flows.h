@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "config.h"
 #include "connection.h"
+#include "flow_marks.h"
 #include "kernel_sockets.h"
 #include "maps.h"
 #include "packet.h"
@@ -112,13 +113,10 @@ static __always_inline void follow(const struct packet *packet, struct flow_key 
 		change_state(key, flow, packet->tcp_flags);
 }
 
-/* A flow about to be entered. */
+/* A flow about to be entered: its forward half. */
 struct new_flow {
-	struct flow_key forward;
-	struct endpoint backend;
-	__u32 service_number;
-	__u32 backend_number;
-	__u8 flags;
+	struct flow_key key;
+	struct flow flow;
 };
 
 /* HOW A FLOW WAS ENTERED: */
@@ -128,22 +126,10 @@ struct new_flow {
 #define FLOW_NO_PORT 3
 #define FLOW_SHARE_FULL 4
 
-static __always_inline struct flow_key reply_key_of(const struct new_flow *new)
-{
-	return (struct flow_key){
-		.source = new->backend.address,
-		.destination = new->forward.source,
-		.source_port = new->backend.port,
-		.destination_port = new->forward.source_port,
-		.protocol = new->forward.protocol,
-		.direction = FLOW_REPLY,
-	};
-}
-
 /* Whether some flow has the reply tuple that a new one would like to have. */
 SUBPROGRAM bool is_taken(const struct new_flow *new)
 {
-	struct flow_key reply_key = reply_key_of(new);
+	struct flow_key reply_key = other_half(&new->key, &new->flow);
 	return find_flow(&reply_key);
 }
 
@@ -151,12 +137,19 @@ SUBPROGRAM bool is_taken(const struct new_flow *new)
 static __always_inline bool taken_by_socket(struct __sk_buff *skb, const struct new_flow *new,
 					    const struct flow_key *reply_key)
 {
-	if (new->flags & FLOW_DIRECT)
+	if (new->flow.flags & FLOW_DIRECT)
 		return false;
-	if (new->forward.protocol == IPPROTO_TCP)
+	if (new->key.protocol == IPPROTO_TCP)
 		return has_connection(skb, reply_key);
-	return new->forward.protocol == IPPROTO_UDP && reply_key->destination_port == new->forward.source_port &&
-	       is_peer_of_socket(skb, &new->backend.address, new->backend.port);
+	return new->key.protocol == IPPROTO_UDP && reply_key->destination_port == new->key.source_port &&
+	       is_peer_of_socket(skb, &new->flow.address, new->flow.port);
+}
+
+/* Whether a reply half is that of the new flow's key: of an earlier flow from there to the same frontend. */
+static __always_inline bool is_reply_of(const struct flow *reply, const struct flow_key *key)
+{
+	return address_equal(&reply->address, &key->destination) && reply->port == key->destination_port &&
+	       reply->client_port == key->source_port;
 }
 
 /* Takes the reply tuple, or another one by changing the source port: two flows of one client, to two frontends
@@ -168,22 +161,19 @@ static __always_inline int take_reply_tuple(struct __sk_buff *skb, const struct 
 	for (int try = 0; try < SOURCE_PORT_TRIES; try++) {
 		if (!taken_by_socket(skb, new, reply_key)) {
 			if (!bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST))
-				return reply_key->destination_port == new->forward.source_port
+				return reply_key->destination_port == new->key.source_port
 					       ? FLOW_ENTERED
 					       : FLOW_ENTERED_ON_OTHER_PORT;
 			struct flow *taken = find_flow(reply_key);
 			if (!taken) /* so it was not that the tuple is taken */
 				return FLOW_TABLE_FULL;
-			bool ours = address_equal(&taken->address, &new->forward.destination) &&
-				    taken->port == new->forward.destination_port &&
-				    taken->client_port == new->forward.source_port;
-			if (ours || flow_expired(reply_key, taken, reply->seen)) {
+			if (is_reply_of(taken, &new->key) || flow_expired(reply_key, taken, reply->seen)) {
 				/* A half without its other, or a flow not yet collected. */
 				delete_flow(reply_key, taken);
 				continue;
 			}
 		}
-		if (new->forward.protocol == IPPROTO_SCTP)
+		if (new->key.protocol == IPPROTO_SCTP)
 			return FLOW_NO_PORT;
 		__u32 port = SOURCE_PORT_FIRST + bpf_get_prandom_u32() % SOURCE_PORT_COUNT;
 		reply_key->destination_port = bpf_htons(port);
@@ -198,37 +188,64 @@ static __always_inline bool has_its_share(const struct address *client)
 	return known && known->full;
 }
 
-/* Enters both halves or none. */
-SUBPROGRAM int enter_flow(struct __sk_buff *skb, const struct new_flow *new)
+static __always_inline struct flow reply_half_of(const struct new_flow *new)
 {
-	if (has_its_share(&new->forward.source))
+	struct flow reply = new->flow;
+	reply.seen = new->flow.since;
+	reply.address = new->key.destination;
+	reply.port = new->key.destination_port;
+	reply.client_port = new->key.source_port;
+	return reply;
+}
+
+static __always_inline void mark_flow(const struct new_flow *new)
+{
+	struct flow_marks *marks = flow_marks();
+	if (!marks)
+		return;
+	mark_address(marks, &new->key.destination, FLOW_FORWARD);
+	mark_address(marks, &new->flow.address, FLOW_REPLY);
+}
+
+/* Enters both halves or none; `new` then says with which port. */
+SUBPROGRAM int enter_flow(struct __sk_buff *skb, struct new_flow *new)
+{
+	if (has_its_share(&new->key.source))
 		return FLOW_SHARE_FULL;
-	__u32 now = now_seconds();
-	struct flow half = {
-		.address = new->forward.destination,
-		.port = new->forward.destination_port,
-		.client_port = new->forward.source_port,
-		.service = new->service_number,
-		.backend = new->backend_number,
-		.seen = now,
-		.since = now,
-		.flags = new->flags,
-	};
-	struct flow_key reply_key = reply_key_of(new);
-	int taken = take_reply_tuple(skb, new, &reply_key, &half);
+	mark_flow(new);
+	struct flow_key reply_key = other_half(&new->key, &new->flow);
+	struct flow reply = reply_half_of(new);
+	int taken = take_reply_tuple(skb, new, &reply_key, &reply);
 	if (taken != FLOW_ENTERED && taken != FLOW_ENTERED_ON_OTHER_PORT)
 		return taken;
-
-	/* The other half. Seen long ago, so that the first packet finds the next hop out of date. */
-	half.address = new->backend.address;
-	half.port = new->backend.port;
-	half.client_port = reply_key.destination_port;
-	half.seen = 0;
-	if (bpf_map_update_elem(&tb_flows, &new->forward, &half, BPF_ANY)) {
+	new->flow.client_port = reply_key.destination_port;
+	if (bpf_map_update_elem(&tb_flows, &new->key, &new->flow, BPF_ANY)) {
 		bpf_map_delete_elem(&tb_flows, &reply_key);
 		return FLOW_TABLE_FULL;
 	}
 	return taken;
+}
+
+/* Enters a flow over `old`, a finished one of the same key, where both halves are what they were: nobody else has had the
+ * tuple since, so neither the table nor the sockets have to be asked. False: it is another backend, or another port. */
+SUBPROGRAM bool renew_flow(const struct new_flow *new, struct flow *old)
+{
+	if (old->port != new->flow.port || old->client_port != new->flow.client_port ||
+	    !address_equal(&old->address, &new->flow.address))
+		return false;
+	struct flow_key reply_key = other_half(&new->key, &new->flow);
+	struct flow *reply = find_flow(&reply_key);
+	if (!reply || !is_reply_of(reply, &new->key))
+		return false;
+	struct flow half = reply_half_of(new);
+	*reply = half;
+	/* The next hop, and when it was found, stay what they are. */
+	old->since = new->flow.since;
+	old->service = new->flow.service;
+	old->backend = new->flow.backend;
+	old->state = new->flow.state;
+	old->flags = new->flow.flags;
+	return true;
 }
 
 /* Whether a flow's backend still serves it. Numbers are used again, hence the address. */

@@ -64,10 +64,10 @@ static __always_inline int send_forward(struct __sk_buff *skb, const struct pack
 }
 
 /* CONTINUE: the flow is in the table. */
-static __always_inline int enter(struct __sk_buff *skb, const struct packet *packet, const struct new_flow *new)
+static __always_inline int enter(struct __sk_buff *skb, const struct packet *packet, struct new_flow *new)
 {
 	int how = enter_flow(skb, new);
-	bool direct = new->flags & FLOW_DIRECT;
+	bool direct = new->flow.flags & FLOW_DIRECT;
 	if ((how == FLOW_TABLE_FULL || how == FLOW_SHARE_FULL) && direct) {
 		count(REASON_direct_untracked);
 		return PASS;
@@ -93,8 +93,8 @@ static __always_inline bool recorded_by_socket(struct __sk_buff *skb, const stru
 }
 
 /* A packet that is to no service. Only one that opens a flow to a backend matters: the tuple it takes must not be
- * given to a translated flow, nor the other way round. */
-SUBPROGRAM int open_direct(struct __sk_buff *skb, const struct packet *packet)
+ * given to a translated flow, nor the other way round. CONTINUE: that is `new`. */
+SUBPROGRAM int plan_direct(struct __sk_buff *skb, const struct packet *packet, struct new_flow *new)
 {
 	if ((packet->protocol == IPPROTO_TCP && !opens_connection(packet)) || !has_ports(packet->protocol) ||
 	    packet->fragment == LATER_FRAGMENT)
@@ -102,45 +102,57 @@ SUBPROGRAM int open_direct(struct __sk_buff *skb, const struct packet *packet)
 	struct endpoint destination = destination_of(packet);
 	if (!bpf_map_lookup_elem(&tb_endpoints, &destination))
 		return PASS;
-	struct new_flow new = {
-		.forward = flow_key_of(packet, FLOW_FORWARD),
-		.backend = destination,
-		.flags = FLOW_DIRECT,
-	};
-	if (recorded_by_socket(skb, &destination) && !is_taken(&new))
-		return PASS;
-	return enter(skb, packet, &new);
+	new->flow.address = destination.address;
+	new->flow.port = destination.port;
+	new->flow.flags = FLOW_DIRECT;
+	return recorded_by_socket(skb, &destination) && !is_taken(new) ? PASS : CONTINUE;
 }
 
 /* A packet to a service that belongs to no flow. A TCP segment from the middle of a connection is one too, when the
  * table was lost: a Maglev service then finds the same backend, any other backend answers with the RST that tells
- * the client at once. */
-SUBPROGRAM int open_flow(struct __sk_buff *skb, const struct packet *packet)
+ * the client at once. CONTINUE: `new` is the flow it is to have. */
+SUBPROGRAM int plan_flow(const struct packet *packet, struct new_flow *new)
 {
 	struct service *address = service_address(&packet->destination);
 	if (!address)
 		return STRAIGHT;
 	struct endpoint frontend = destination_of(packet);
-	if (!has_ports(packet->protocol) || !find_service(&frontend)) {
-		if (address->flags & SERVICE_SHARED_ADDRESS)
-			return STRAIGHT;
-		return refuse(skb, packet, REASON_no_such_port);
-	}
 	struct client client = { .address = packet->source, .seed = packet->source_port };
-	__u32 number = choose_backend(&frontend, &client);
+	__u32 number = has_ports(packet->protocol) ? choose_backend(&frontend, &client) : 0;
 	struct backend *backend = find_backend(number);
-	if (!backend)
-		return refuse(skb, packet, REASON_no_backend);
+	if (!backend) {
+		if (has_ports(packet->protocol) && find_service(&frontend))
+			return REFUSED(REASON_no_backend);
+		return address->flags & SERVICE_SHARED_ADDRESS ? STRAIGHT : REFUSED(REASON_no_such_port);
+	}
 	if (packet->protocol == IPPROTO_SCTP && backend->port != packet->destination_port)
 		return drop(REASON_sctp_port);
+	new->flow.address = backend->address;
+	new->flow.port = backend->port;
+	new->flow.service = backend->service;
+	new->flow.backend = number;
+	new->flow.flags = address_equal(&backend->address, &packet->source) ? FLOW_SELF : 0;
+	return CONTINUE;
+}
+
+/* The first packet of a flow, or one of none. `old`: a finished flow of the same key, if there is one. CONTINUE: the flow is
+ * in the table. Seen long ago, so that the packet finds the next hop out of date. */
+SUBPROGRAM int begin(struct __sk_buff *skb, const struct packet *packet, struct flow *old)
+{
 	struct new_flow new = {
-		.forward = flow_key_of(packet, FLOW_FORWARD),
-		.backend = { .address = backend->address, .port = backend->port, .protocol = packet->protocol },
-		.service_number = backend->service,
-		.backend_number = number,
-		.flags = address_equal(&backend->address, &packet->source) ? FLOW_SELF : 0,
+		.key = flow_key_of(packet, FLOW_FORWARD),
+		.flow = { .client_port = packet->source_port, .since = now_seconds() },
 	};
-	return enter(skb, packet, &new);
+	int verdict = plan_flow(packet, &new);
+	if (verdict == STRAIGHT)
+		verdict = plan_direct(skb, packet, &new);
+	if (verdict == CONTINUE && old && renew_flow(&new, old)) {
+		count(new.flow.flags & FLOW_DIRECT ? REASON_flow_direct : REASON_flow_created);
+		return CONTINUE;
+	}
+	if (old)
+		delete_flow(&new.key, old);
+	return verdict == CONTINUE ? enter(skb, packet, &new) : verdict;
 }
 
 /* Whether an opening TCP segment finds its tuple's flow finished, or the backend not to be had any more. */
@@ -173,16 +185,13 @@ static __always_inline bool begins_anew(const struct packet *packet, const struc
 
 static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet)
 {
+	bool looks_up = has_ports(packet->protocol) && may_have_flows(&packet->destination, FLOW_FORWARD);
 	struct flow_key key = flow_key_of(packet, FLOW_FORWARD);
-	struct flow *flow = has_ports(packet->protocol) ? find_flow(&key) : NULL;
-	if (flow && begins_anew(packet, &key, flow)) {
-		delete_flow(&key, flow);
-		flow = NULL;
-	}
-	if (!flow) {
-		int verdict = open_flow(skb, packet);
-		if (verdict == STRAIGHT)
-			verdict = open_direct(skb, packet);
+	struct flow *flow = looks_up ? find_flow(&key) : NULL;
+	if (!flow || begins_anew(packet, &key, flow)) {
+		int verdict = begin(skb, packet, flow);
+		if (is_refused(verdict))
+			return refuse(skb, packet, REFUSED(0) - verdict);
 		if (verdict != CONTINUE)
 			return verdict;
 		flow = find_flow(&key);

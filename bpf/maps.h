@@ -193,6 +193,21 @@ struct {
 	__type(value, struct flow);
 } tb_flows SEC(".maps");
 
+#define FLOW_MARKS 65536 /* one for each value of 16 bits that an address is hashed to */
+
+struct flow_marks {
+	__u32 complete; /* 1: the collector has been through the whole table, and all its addresses are marked */
+	__u8 marked[FLOW_MARKS];
+};
+
+/* Addresses that flows may be found by. Made anew whenever the programs are loaded. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_marks);
+} tb_flow_marks SEC(".maps");
+
 struct client_flows {
 	__u32 flows; /* what the collector found in its latest run */
 	__u32 full;  /* 1: it has its share of the table, and is given no more */

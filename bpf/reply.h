@@ -13,6 +13,12 @@
 #include "subprogram.h"
 #include "verdict.h"
 
+static __always_inline bool is_backend_address(const struct address *address)
+{
+	struct endpoint key = { .address = *address };
+	return bpf_map_lookup_elem(&tb_endpoints, &key);
+}
+
 static __always_inline struct endpoint source_of(const struct packet *packet)
 {
 	return (struct endpoint){
@@ -41,7 +47,8 @@ static __always_inline int send_reply(struct __sk_buff *skb, const struct packet
 static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key_of(packet, FLOW_REPLY);
-	struct flow *flow = has_ports(packet->protocol) ? find_flow(&key) : NULL;
+	bool looks_up = has_ports(packet->protocol) && may_have_flows(&packet->source, FLOW_REPLY);
+	struct flow *flow = looks_up ? find_flow(&key) : NULL;
 	return flow ? send_reply(skb, packet, &key, flow) : CONTINUE;
 }
 
@@ -51,6 +58,9 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 SUBPROGRAM int without_flow(struct __sk_buff *skb, const struct packet *packet)
 {
 	if (packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return PASS;
+	/* The address alone first: its place in the table is at hand, those of all the ports of a client never are. */
+	if (!is_backend_address(&packet->source))
 		return PASS;
 	struct endpoint source = source_of(packet);
 	struct flow_key key = flow_key_of(packet, FLOW_REPLY);

@@ -54,6 +54,12 @@ const WORTH_MIGRATING = new Set<string>([
   ...(['tb_nat', 'tb_handovers', 'tb_ranges'] satisfies MapName[]),
 ]);
 
+/**
+ * Maps that are created anew with every load: what they hold is only true as long as all programs that write there are those
+ * of one load.
+ */
+const NEVER_TAKEN_OVER = new Set(['tb_flow_marks']);
+
 export interface DatapathOptions {
   /** `/sys/fs/bpf/tombolo`. */
   readonly bpfDir: string;
@@ -139,7 +145,7 @@ class MapSet implements Disposable {
     const known = this.#open.get(wanted.name);
     if (known !== undefined) return openMapById(mapInfo(known).id);
     const path = this.#directory.map(wanted.name);
-    if (!existsSync(path)) return undefined;
+    if (!existsSync(path) || NEVER_TAKEN_OVER.has(wanted.name)) return undefined;
     const fd = openPin(path);
     if (hasShape(fd, wanted)) return fd;
     this.#outdated.set(wanted.name, { fd, wanted });

@@ -7,6 +7,79 @@ import { at, TestPod } from './bpfTestPod.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { frame, PROTOCOL, tcp, udp } from './packets.ts';
 
+describe('the marks of addresses that have flows', () => {
+  test('are made by the collector for flows of earlier programs, and by the programs for their own', () => {
+    const marked = new Datapath();
+    const namespaces = new TestNamespaces('bpfmarks');
+    try {
+      const other = new TestPod(namespaces, marked);
+      const answerOf = (backend: string, flags: string) =>
+        other.run(
+          'tb_eth0_ingress',
+          frame({ source: backend, destination: CLIENT, transport: tcp({ from: 8080, to: 40000, flags }) }),
+        );
+      const [first, second] = ['10.96.7.1', '10.96.7.2'];
+      const [one, two] = ['10.1.7.1', '10.1.7.2'];
+      marked.addService({ frontend: at(first, 80), backends: [at(one, 8080)] });
+      // As if programs of an earlier load had entered it: this one's have not seen its SYN.
+      const earlier = new Datapath();
+      try {
+        earlier.addService({ frontend: at(first, 80), backends: [at(one, 8080)] });
+        new TestPod(
+          { create: (name: string) => namespaces.create(`earlier-${name}`) } as TestNamespaces,
+          earlier,
+        ).run(
+          'tb_eth0_egress',
+          frame({ source: CLIENT, destination: first, transport: tcp({ from: 40000, to: 80 }) }),
+        );
+        for (const [key, flow] of earlier.flows()) marked.maps.tb_flows.set(key, flow);
+      } finally {
+        earlier.close();
+      }
+      const toFirst = (flags: string) => ({
+        source: CLIENT,
+        destination: first,
+        transport: tcp({ from: 40000, to: 80, flags }),
+      });
+      const ofFirst = (flags: string) => ({
+        source: CLIENT,
+        destination: one,
+        transport: tcp({ from: 40000, to: 8080, flags }),
+      });
+      other.becomes('tb_eth0_egress', toFirst('.'), ofFirst('.'));
+      assert.equal(
+        read(answerOf(one, '.').data, 26),
+        first,
+        'before the collector every packet is looked up',
+      );
+      // What it serves is gone, but not its flows.
+      marked.maps.tb_services.delete(endpointOf(at(first, 80)));
+      marked.maps.tb_services.delete({ ...endpointOf(at(first, 0)), protocol: 0 });
+      assert.equal(marked.collect('tb_flow_gc', 'tb_flows').new, 0);
+      other.becomes('tb_eth0_egress', toFirst('P.'), ofFirst('P.'));
+      assert.equal(read(answerOf(one, 'P.').data, 26), first, 'the collector has marked its addresses');
+
+      marked.addService({ frontend: at(second, 80), backends: [at(two, 8080)] });
+      other.becomes(
+        'tb_eth0_egress',
+        { ...toFirst('S'), destination: second },
+        { ...ofFirst('S'), destination: two },
+      );
+      assert.equal(read(answerOf(two, 'S.').data, 26), second, 'the program has marked its own');
+      other.passes('tb_eth0_egress', { ...toFirst('.'), destination: '10.1.7.9' });
+      assert.equal(marked.metrics().flow_created, 1);
+    } finally {
+      marked.close();
+      namespaces.close();
+    }
+  });
+});
+
+/** The IPv4 address in a frame. */
+function read(data: Buffer, offset: number): string {
+  return [...data.subarray(offset, offset + 4)].join('.');
+}
+
 describe('the table of flows', () => {
   test('when full drops what is new, leaves no half behind, and keeps what it has', () => {
     const small = new Datapath({ maxEntries: { tb_flows: 5 } });

@@ -79,6 +79,8 @@ export const MAGLEV_RING = 16381;
 export interface DatapathOptions {
   readonly constants?: Readonly<Record<string, number>>;
   readonly maxEntries?: Partial<Record<MapName, number>>;
+  /** Where the objects are. @default dist/bpf */
+  readonly directory?: string | undefined;
 }
 
 export interface ServiceFields {
@@ -110,9 +112,9 @@ export class Datapath {
   #nextService = 1;
   #nextBackend = 1;
 
-  constructor({ constants = {}, maxEntries = {} }: DatapathOptions = {}) {
+  constructor({ constants = {}, maxEntries = {}, directory = DIRECTORY }: DatapathOptions = {}) {
     for (const object of OBJECTS) {
-      const loaded = loadObject(join(DIRECTORY, `${object}.o`), {
+      const loaded = loadObject(join(directory, `${object}.o`), {
         constants: prefixed(constants),
         maxEntries: { tb_flows: 4096, tb_slots: 4096, ...maxEntries },
         types: TC_PROGRAMS,

@@ -26,7 +26,7 @@ import type { Codec, StructCodec } from '../../src/ebpf/codec.ts';
 import { loadObject, type WantedMap } from '../../src/ebpf/object.ts';
 
 /** Storage of sockets, room to work in, what is remembered for a moment: nobody but the programs reads them. */
-const UNREAD = ['tb_sock_service', 'tb_held_draft', 'tb_refused', 'tb_refusals', 'tb_ways'];
+const UNREAD = ['tb_sock_service', 'tb_held_draft', 'tb_refused', 'tb_refusals', 'tb_ways', 'tb_flow_marks'];
 
 const objects = join(import.meta.dirname, '../../dist/bpf');
 const header = readFileSync(join(import.meta.dirname, '../../bpf/maps.h'), 'utf8');
