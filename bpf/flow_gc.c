@@ -100,12 +100,11 @@ int tb_flow_gc(struct bpf_iter__bpf_map_elem *context)
 	}
 	struct flow_key *element_key = context->key;
 	struct flow *element = context->value;
-	struct flow_marks *marks = flow_marks();
+	struct address_marks *marks = flow_marks();
 	/* The last call has no element. */
 	if (!element_key || !element) {
 		__u64 halves = 2 * (found.new + found.open + found.closing + found.reset);
-		if (marks)
-			marks->complete = 1;
+		complete_run(marks);
 		pressed = halves > context->map->max_entries / 2;
 		BPF_SEQ_PRINTF(seq, "new %llu\nopen %llu\nclosing %llu\nreset %llu\n", found.new, found.open,
 			       found.closing, found.reset);
@@ -115,8 +114,7 @@ int tb_flow_gc(struct bpf_iter__bpf_map_elem *context)
 	}
 	struct flow_key key = *element_key;
 	struct flow flow = *element;
-	if (marks)
-		mark_address(marks, key.direction == FLOW_FORWARD ? &key.destination : &key.source, key.direction);
+	mark_address(marks, key.direction == FLOW_FORWARD ? &key.destination : &key.source, key.direction);
 	collect(&key, &flow);
 	return 0;
 }

@@ -7,9 +7,9 @@
 #include "clock.h"
 #include "config.h"
 #include "connection.h"
-#include "flow_marks.h"
 #include "kernel_sockets.h"
 #include "maps.h"
+#include "marks.h"
 #include "packet.h"
 #include "services.h"
 #include "subprogram.h"
@@ -200,9 +200,7 @@ static __always_inline struct flow reply_half_of(const struct new_flow *new)
 
 static __always_inline void mark_flow(const struct new_flow *new)
 {
-	struct flow_marks *marks = flow_marks();
-	if (!marks)
-		return;
+	struct address_marks *marks = flow_marks();
 	mark_address(marks, &new->key.destination, FLOW_FORWARD);
 	mark_address(marks, &new->flow.address, FLOW_REPLY);
 }

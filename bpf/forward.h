@@ -185,7 +185,7 @@ static __always_inline bool begins_anew(const struct packet *packet, const struc
 
 static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet)
 {
-	bool looks_up = has_ports(packet->protocol) && may_have_flows(&packet->destination, FLOW_FORWARD);
+	bool looks_up = has_ports(packet->protocol) && may_be_known(flow_marks(), &packet->destination, FLOW_FORWARD);
 	struct flow_key key = flow_key_of(packet, FLOW_FORWARD);
 	struct flow *flow = looks_up ? find_flow(&key) : NULL;
 	if (!flow || begins_anew(packet, &key, flow)) {

@@ -193,19 +193,19 @@ struct {
 	__type(value, struct flow);
 } tb_flows SEC(".maps");
 
-#define FLOW_MARKS 65536 /* one for each value of 16 bits that an address is hashed to */
+#define ADDRESS_MARKS 65536 /* one for each value of 16 bits that an address is hashed to */
 
-struct flow_marks {
-	__u32 complete; /* 1: the collector has been through the whole table, and all its addresses are marked */
-	__u8 marked[FLOW_MARKS];
+/* Addresses that a table may have something about (marks.h). Made anew whenever the programs are loaded. */
+struct address_marks {
+	__u32 runs; /* of the collector, as far as they count */
+	__u8 marked[ADDRESS_MARKS];
 };
 
-/* Addresses that flows may be found by. Made anew whenever the programs are loaded. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct flow_marks);
+	__type(value, struct address_marks);
 } tb_flow_marks SEC(".maps");
 
 struct client_flows {
@@ -487,6 +487,13 @@ struct {
 	__type(key, struct nat_key);
 	__type(value, struct nat);
 } tb_nat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct address_marks);
+} tb_nat_marks SEC(".maps");
 
 /* What became of the packets of a client outside whose backend is elsewhere. The backend's node has the translation; this is
  * so that the flow stays there when the ring changes. Nothing depends on it: by the ring it is found again. */

@@ -14,6 +14,7 @@
 #include "flows.h"
 #include "kernel_sockets.h"
 #include "maps.h"
+#include "marks.h"
 #include "packet.h"
 #include "subprogram.h"
 
@@ -232,6 +233,8 @@ SUBPROGRAM int enter_nat(struct __sk_buff *skb, struct new_nat *new)
 		.since = now,
 		.flags = new->flags | NAT_REPLY,
 	};
+	mark_address(nat_marks(), &new->forward.destination, FLOW_FORWARD);
+	mark_address(nat_marks(), &new->reply.destination, FLOW_FORWARD);
 	int taken = take_nat_reply(skb, new, &half);
 	if (taken != NAT_ENTERED)
 		return taken;

@@ -62,14 +62,17 @@ int tb_nat_gc(struct bpf_iter__bpf_map_elem *context)
 	}
 	struct nat_key *element_key = context->key;
 	struct nat *element = context->value;
+	struct address_marks *marks = nat_marks();
 	/* The last call has no element. */
 	if (!element_key || !element) {
+		complete_run(marks);
 		BPF_SEQ_PRINTF(seq, "hidden %llu\noutside %llu\nexpired %llu\n", found.hidden, found.outside,
 			       found.expired);
 		return 0;
 	}
 	struct nat_key key = *element_key;
 	struct nat nat = *element;
+	mark_address(marks, &key.destination, FLOW_FORWARD);
 	collect(&key, &nat);
 	return 0;
 }

@@ -47,7 +47,7 @@ static __always_inline int send_reply(struct __sk_buff *skb, const struct packet
 static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = flow_key_of(packet, FLOW_REPLY);
-	bool looks_up = has_ports(packet->protocol) && may_have_flows(&packet->source, FLOW_REPLY);
+	bool looks_up = has_ports(packet->protocol) && may_be_known(flow_marks(), &packet->source, FLOW_REPLY);
 	struct flow *flow = looks_up ? find_flow(&key) : NULL;
 	return flow ? send_reply(skb, packet, &key, flow) : CONTINUE;
 }

@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "marks.h"
 #include "nat.h"
 #include "packet.h"
 
@@ -18,6 +19,8 @@ static __always_inline bool stays_untranslated(const struct packet *packet)
 {
 	if (packet->fragment != WHOLE || !has_ports(packet->protocol))
 		return false;
+	if (!may_be_known(nat_marks(), &packet->destination, FLOW_FORWARD))
+		return true;
 	struct nat_key key = nat_key_of(packet);
 	return !find_nat(&key);
 }

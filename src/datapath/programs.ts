@@ -58,7 +58,7 @@ const WORTH_MIGRATING = new Set<string>([
  * Maps that are created anew with every load: what they hold is only true as long as all programs that write there are those
  * of one load.
  */
-const NEVER_TAKEN_OVER = new Set(['tb_flow_marks']);
+const NEVER_TAKEN_OVER = new Set(['tb_flow_marks', 'tb_nat_marks']);
 
 export interface DatapathOptions {
   /** `/sys/fs/bpf/tombolo`. */

@@ -20,8 +20,11 @@ const datapaths: Datapath[] = [];
 function load(directory?: string): Datapath {
   const datapath = new Datapath({ directory, maxEntries: { tb_flows: 262_144 } });
   datapaths.push(datapath);
-  // As on a node: the collector has been through the table.
-  datapath.collect('tb_flow_gc', 'tb_flows');
+  // As on a node: the collectors have been through the tables.
+  for (let run = 0; run < 2; run++) {
+    datapath.collect('tb_flow_gc', 'tb_flows');
+    datapath.collect('tb_nat_gc', 'tb_nat');
+  }
   return datapath;
 }
 

@@ -55,7 +55,7 @@ describe('the marks of addresses that have flows', () => {
       // What it serves is gone, but not its flows.
       marked.maps.tb_services.delete(endpointOf(at(first, 80)));
       marked.maps.tb_services.delete({ ...endpointOf(at(first, 0)), protocol: 0 });
-      assert.equal(marked.collect('tb_flow_gc', 'tb_flows').new, 0);
+      for (let run = 0; run < 2; run++) assert.equal(marked.collect('tb_flow_gc', 'tb_flows').open, 1);
       other.becomes('tb_eth0_egress', toFirst('P.'), ofFirst('P.'));
       assert.equal(read(answerOf(one, 'P.').data, 26), first, 'the collector has marked its addresses');
 

@@ -26,7 +26,15 @@ import type { Codec, StructCodec } from '../../src/ebpf/codec.ts';
 import { loadObject, type WantedMap } from '../../src/ebpf/object.ts';
 
 /** Storage of sockets, room to work in, what is remembered for a moment: nobody but the programs reads them. */
-const UNREAD = ['tb_sock_service', 'tb_held_draft', 'tb_refused', 'tb_refusals', 'tb_ways', 'tb_flow_marks'];
+const UNREAD = [
+  'tb_sock_service',
+  'tb_held_draft',
+  'tb_refused',
+  'tb_refusals',
+  'tb_ways',
+  'tb_flow_marks',
+  'tb_nat_marks',
+];
 
 const objects = join(import.meta.dirname, '../../dist/bpf');
 const header = readFileSync(join(import.meta.dirname, '../../bpf/maps.h'), 'utf8');
@@ -107,7 +115,7 @@ test('states, flags and sizes have the numbers that maps.h gives them', () => {
   );
   for (const [name, number] of expected) assert.equal(defined.get(name), number, name);
   const others = [...defined.keys()].filter((name) => !expected.has(name));
-  assert.deepEqual(others, ['FLOW_MARKS', 'HELD_BYTES', 'TCP_SERVICES']);
+  assert.deepEqual(others, ['ADDRESS_MARKS', 'HELD_BYTES', 'TCP_SERVICES']);
 });
 
 test('there is a counter for every reason', () => {
