@@ -79,7 +79,7 @@ demo-down:
 	@scripts/demo.sh down
 
 # One by one: they measure this machine. The others in test/bench are what these are written with.
-BENCHES := cni services bgp forwarding outside ipam
+BENCHES := cni services packets bgp forwarding outside ipam
 
 bench: $(BENCHES:%=bench-%)
 

@@ -14,6 +14,7 @@ import {
   halves,
   now,
   pod,
+  read,
   SERVICE,
   send,
   sent,
@@ -70,6 +71,45 @@ describe('a TCP connection', () => {
     assert.equal(seen.size, BACKENDS.length);
     assert.deepEqual(datapath.metrics(), { flow_created: 60, flow_reused: 59 });
     assert.equal(datapath.flows().length, 2);
+  });
+
+  test('begins anew in its old place when the same tuple is used with the same backend', () => {
+    datapath.addService({ frontend: at(SERVICE, 81), backends: [at('10.1.0.19', 8081)] });
+    const given = (flags: string) => sent({ ...asked, transport: tcp({ from: 40000, to: 81, flags }) });
+    const answered = (flags: string) => {
+      const transport = tcp({ from: 8081, to: 40000, flags });
+      return pod.run('tb_eth0_ingress', frame({ source: '10.1.0.19', destination: CLIENT, transport })).data;
+    };
+    const first = given('S');
+    answered('S.');
+    answered('F.');
+    given('F.');
+    assert.equal(halves().forward.flags, FLOW_FLAGS.clientFin | FLOW_FLAGS.serverFin | FLOW_FLAGS.lingers);
+    age(7);
+    assert.deepEqual(given('S'), first);
+    for (const half of Object.values(halves())) {
+      assert.deepEqual([half.state, half.flags], ['new', 0]);
+      assert.ok(now() - half.since <= 1 && now() - half.seen <= 1, 'it is as young as one that was entered');
+    }
+    assert.equal(read(answered('S.')).port, 40000);
+    assert.deepEqual([halves().forward.state, halves().reply.state], ['open', 'open']);
+    assert.deepEqual(datapath.metrics(), { flow_created: 2, flow_reused: 1 });
+  });
+
+  test('does not begin in its old place when another one has its answers', () => {
+    datapath.addService({ frontend: at(SERVICE, 81), backends: [at('10.1.0.19', 8081)] });
+    const given = (flags: string) => sent({ ...asked, transport: tcp({ from: 40000, to: 81, flags }) });
+    const first = given('S');
+    pod.run('tb_eth0_egress', frame({ ...asked, transport: tcp({ from: 40000, to: 81, flags: 'R' }) }));
+    const [replyKey, reply] = datapath.flows().find(([key]) => key.direction === 'reply') ?? [];
+    assert.ok(replyKey && reply);
+    // A flow of another frontend of the backend.
+    datapath.maps.tb_flows.set(replyKey, { ...reply, port: 82, state: 'open' });
+    const second = given('S');
+    assert.deepEqual([second.to, second.port], [first.to, first.port]);
+    assert.equal(datapath.flows().filter(([key]) => key.direction === 'forward').length, 1);
+    const back = datapath.flows().filter(([key]) => key.direction === 'reply');
+    assert.ok(back.some(([key, { port }]) => key.destination_port === second.from && port === 81));
   });
 
   test('begins anew when the same tuple is used after it was forgotten, though not yet collected', () => {
