@@ -1,4 +1,4 @@
-import type { IP, IPv4 } from '../address/ip.ts';
+import { type IP, type IPv4, parseIPv4 } from '../address/ip.ts';
 import { type Mac, macFromBytes } from '../address/mac.ts';
 import { hostPrefix } from '../address/prefix.ts';
 import { LINK_GATEWAY, NOBODYS_MAC } from '../attach/plan.ts';
@@ -14,6 +14,12 @@ import { withPrograms } from './pinnedPrograms.ts';
 
 /** One device for all tunnels: the programs tell it with each packet where to. */
 export const OVERLAY_DEVICE = 'tbvxlan';
+
+/**
+ * Nobody is called or calls by it. Where `net.ipv4.conf.all.rp_filter` is 2, which no device can undo for itself, a device takes
+ * packets from anywhere if it has an address of its own, and none if it has none (fib_validate_source of the kernel).
+ */
+const FOR_LOOSE_FILTERING = hostPrefix(parseIPv4('169.254.1.2'));
 
 /** Bytes of Ethernet, VXLAN, UDP and IPv4 headers around an IP packet (RFC 7348 §5). */
 export const OVERLAY_OVERHEAD = 14 + 8 + 8 + 20;
@@ -87,14 +93,17 @@ function makeDevice(node: Netlink, { address, port, mtu }: OverlayDevice): Link 
   setSysctl(`ipv6/conf/${OVERLAY_DEVICE}/addr_gen_mode`, '1');
   setSysctl(`ipv6/conf/${OVERLAY_DEVICE}/disable_ipv6`, '0');
   // Who may send what through a tunnel is the programs' to say. The filter would refuse nodes' own addresses, and clients that are
-  // handed over: strictly because their way back is the uplink, loosely where the device has no address of its own.
+  // handed over, because their way back is the uplink.
   setSysctl(`ipv4/conf/${OVERLAY_DEVICE}/rp_filter`, '0');
   setLink(node, link.index, { alias: aliasOf(port) });
   return link;
 }
 
 function giveAddresses(node: Netlink, index: number, wanted: readonly IP[]): void {
-  const known = listAddresses(node, { index }).filter(({ scope }) => scope === 'global');
+  const all = listAddresses(node, { index });
+  if (!all.some(({ address }) => address.address === FOR_LOOSE_FILTERING.address))
+    replaceAddress(node, { index, address: FOR_LOOSE_FILTERING, scope: 'link' });
+  const known = all.filter(({ scope }) => scope === 'global');
   for (const address of wanted) {
     if (known.some((one) => one.address.address === address)) continue;
     replaceAddress(node, { index, address: hostPrefix(address), noDad: true });

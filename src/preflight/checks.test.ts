@@ -83,6 +83,17 @@ test('a neighbour table that a cluster would fill comes with the limit that it s
   assert.equal(mended({ clusterNodes: 5_000, sysctls: raised }), 'ok');
 });
 
+test('a reverse path filter that is strict everywhere comes with the value that takes what other nodes hand over', () => {
+  const judged = (value: string) => {
+    const sysctls = new Map([...HEALTHY.sysctls, ['net/ipv4/conf/all/rp_filter', value]]);
+    const all = judgeAll({ ...HEALTHY, sysctls });
+    const { verdict } = all.find(({ name }) => name === 'reverse path filter') ?? {};
+    return verdict?.status === 'warn' ? verdict.mend : verdict?.status;
+  };
+  assert.deepEqual(['0', '2'].map(judged), ['ok', 'ok']);
+  assert.equal(judged('1'), 'sysctl -w net.ipv4.conf.all.rp_filter=2');
+});
+
 test('whatever is not well comes with the way to mend it', () => {
   const broken = judgeAll({
     ...HEALTHY,

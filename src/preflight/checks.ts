@@ -121,7 +121,7 @@ export const CHECKS: readonly Check[] = [
   },
   {
     name: 'reverse path filter',
-    why: 'Strict mode drops packets that leave by another way than they came',
+    why: 'Strict mode drops packets that leave by another way than they came, as clients outside do that other nodes hand over',
     judge: ({ sysctls }) =>
       sysctls.get('net/ipv4/conf/all/rp_filter') === '1'
         ? warn('strict on every interface', 'sysctl -w net.ipv4.conf.all.rp_filter=2')

@@ -218,6 +218,21 @@ for (const routing of ['underlay', 'overlay'] as const) {
         await rig.client.call('close', connection.id);
       });
 
+      if (family === 4) {
+        test('and does so where the node filters by the way back, loosely', async () => {
+          const filter = (value: number) =>
+            host.namespace.run('sysctl', '-qw', `net.ipv4.conf.all.rp_filter=${value}`);
+          await rig.expose([{ server: host }]);
+          rig.route(1);
+          filter(2);
+          const connection = await connect(family);
+          assert.equal(connection.seenAddress, `host|${CLIENT[family]}`);
+          assert.equal(await echo(connection, 100_000), true);
+          await rig.client.call('close', connection.id);
+          filter(0);
+        });
+      }
+
       test(`lets in whom its source ranges let in, and keeps a client's backend (IPv${family})`, async () => {
         const affinity = { sessionAffinity: 'ClientIP' };
         await rig.expose([{ server: a }, { server: b }], affinity);
