@@ -1,3 +1,4 @@
+import type { IP } from '../address/ip.ts';
 import { hostPrefix, type Prefix, samePrefix } from '../address/prefix.ts';
 import { systemClock } from '../clock.ts';
 import type { Ipam } from '../ipam/ipam.ts';
@@ -6,6 +7,7 @@ import type { Log } from '../log.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { EventRecorder } from '../store/events.ts';
 import type { Change } from '../store/follow.ts';
+import { internalIPs } from '../store/kinds/node.ts';
 import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
 import { tellFailure } from './addressEvents.ts';
 import type { Supply } from './addresses.ts';
@@ -289,9 +291,22 @@ export function joinCluster(parts: ClusterParts): Cluster {
     claims.onClaim(change);
     reconcile.soon();
   });
-  registerNode(store.store, node, log).catch((error: unknown) => {
-    log.warning('the node cannot be registered', { error });
-  });
+  let registered: readonly IP[] = [];
+  const register = () => {
+    const former = registered;
+    registered = node.ips;
+    registerNode(store.store, node, log, former).catch((error: unknown) => {
+      log.warning('the node cannot be registered', { error });
+    });
+  };
+  register();
+  // Whoever writes labels into a file may have left out what the agent has said of itself.
+  if (store.store.location.startsWith('directory:')) {
+    store.follow('Node', (change) => {
+      if (change.type !== 'applied' || change.object.metadata.name !== host) return;
+      if (internalIPs(change.object).length === 0) register();
+    });
+  }
 
   return {
     feed,
@@ -314,6 +329,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
     },
     addressesChanged,
     nodeChanged() {
+      register();
       feed.putAllBack();
       program.soon();
       publish.soon();

@@ -16,9 +16,16 @@ const ATTEMPTS = 5;
 
 /**
  * Makes the node known where nobody else does: in a directory there is no kubelet to write the `Node`. One that
- * exists is left alone, but for addresses that it lacks.
+ * exists is left alone, but for addresses that it lacks, or that were the node's until now.
+ *
+ * @param former The node's addresses before they changed.
  */
-export async function registerNode(store: Store, { name, ips }: NodeFacts, log: Log): Promise<void> {
+export async function registerNode(
+  store: Store,
+  { name, ips }: Pick<NodeFacts, 'name' | 'ips'>,
+  log: Log,
+  former: readonly IP[] = [],
+): Promise<void> {
   if (!store.location.startsWith('directory:')) return;
   const addresses = [
     ...ips.map((ip) => ({ type: 'InternalIP', address: formatIP(ip) })),
@@ -35,13 +42,18 @@ export async function registerNode(store: Store, { name, ips }: NodeFacts, log: 
       };
       await store.create(fresh);
       log.info('node registered', { name, addresses: ips.map(formatIP) });
-    } else if (internalIPs(node).length === 0 && ips.length > 0) {
+    } else if (isOurs(internalIPs(node), former) && ips.length > 0) {
       await store.updateStatus({ ...node, status: { ...node.status, addresses } });
     } else if (ips[0] !== undefined && !internalIPs(node).includes(formatIP(ips[0]))) {
       const said = internalIPs(node);
       log.warning('the node object names other addresses', { name, said, ours: formatIP(ips[0]) });
     }
   });
+}
+
+/** Whether this is what the agent has said itself, or nobody has said anything. */
+function isOurs(said: readonly string[], former: readonly IP[]): boolean {
+  return said.length === 0 || (former.length > 0 && isDeepStrictEqual(said, former.map(formatIP)));
 }
 
 /**

@@ -418,6 +418,37 @@ describe('agents under leaves', () => {
     assert.ok(leaf.learned(4).includes(kept));
   });
 
+  test('a node that is given another address goes on by that, and everybody finds it there', async () => {
+    const { namespace } = b.router;
+    await eventually('the others talk', () => c.isUp('node a'), 30_000);
+    const before = (await c.neighbour('node a'))?.established;
+    for (const words of [
+      ['address', 'del', '10.99.0.2/24', 'dev', 'eth0'],
+      ['address', 'add', '10.99.0.22/24', 'dev', 'eth0'],
+      ['route', 'replace', 'default', 'via', '10.99.0.254'],
+    ])
+      namespace.run('ip', ...words);
+    const said = () =>
+      store.read('Node/b').status.addresses.map(({ address }: { address: string }) => address);
+    await eventually('the node says so', () => said()[0] === '10.99.0.22');
+    const paths = (): { peerId: string }[] => leaf.json('show bgp ipv4 unicast').routes['10.77.2.0/24'] ?? [];
+    await eventually(
+      'the leaf hears of its segment from there',
+      () => paths().some(({ peerId }) => peerId === '10.99.0.22'),
+      30_000,
+    );
+    for (const node of [a, c]) {
+      await eventually(`${node.name} has a session with it`, () => node.isUp('node b'), 30_000);
+      assert.equal((await node.neighbour('node b'))?.address, '10.99.0.22');
+    }
+    await eventually('the way there', () => via(a.router, '10.77.2.0/24') === '10.99.0.22');
+    const [from, to] = [pod.a, pod.b];
+    assert.ok(from && to);
+    await eventually('its pod', () => from.namespace.pings(to.address));
+    assert.match(b.cli('bgp', 'neighbors'), /^AS 64512, router 10\.99\.0\.22\n/);
+    assert.equal((await c.neighbour('node a'))?.established, before, 'sessions of others stay');
+  });
+
   test('a node that is deleted says goodbye at once', async () => {
     store.remove('Node/c');
     await eventually('the leaf has let go', () => !leaf.learned(4).includes('10.77.3.0/24'), 30_000);

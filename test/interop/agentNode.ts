@@ -95,7 +95,9 @@ export class AgentNode {
 
   /** Waits until it serves. */
   async ready(): Promise<void> {
-    await eventually(`${this.name} serves`, async () => (await this.ask('GET', '/v1/status')).status === 200);
+    // The kernel looks at every program first: seconds of processor time, of which there may be others in need.
+    const serves = async () => (await this.ask('GET', '/v1/status')).status === 200;
+    await eventually(`${this.name} serves`, serves, 120_000);
   }
 
   async json<T>(path: string): Promise<T> {
