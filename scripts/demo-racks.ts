@@ -41,6 +41,12 @@ async function shows(claim: string, proof: () => unknown | Promise<unknown>): Pr
 
 const note = (text: string) => console.log(`\n\x1b[1m${text}\x1b[0m`);
 
+/** What a command prints, as people see it. */
+function print(title: string, text: string): void {
+  console.log(`  ${title}`);
+  for (const line of text.trimEnd().split('\n')) console.log(`    ${line}`);
+}
+
 /** Whether nothing is lost from one pod to the other while something happens. */
 async function lossless(from: Pod, to: Pod, meanwhile: () => Promise<void>): Promise<boolean> {
   const stream = await Stream.start(from.namespace, to.address);
@@ -69,6 +75,11 @@ async function show(world: World): Promise<Record<NodeName, Pod>> {
   await shows('every underlay node has announced its segment to all others', () =>
     Promise.all((['a1', 'a2', 'b1'] as const).map((name) => world.announced(name, ['a1', 'a2', 'b1']))),
   );
+  const { stdout } = await a1.rig.cli(['bgp', 'neighbors']);
+  print('tombolo bgp neighbors, on a1', stdout);
+  if (leaves[0].speaker instanceof Frr)
+    print('show bgp summary, on leaf-a', leaves[0].speaker.vtysh('show bgp ipv4 unicast summary'));
+
   const pods = {} as Record<NodeName, Pod>;
   for (const name of NODES) pods[name] = await start(world, name, 'web');
 
@@ -82,6 +93,8 @@ async function show(world: World): Promise<Record<NodeName, Pod>> {
     `to the other rack, it is the leaf (${far} via ${leafAddress(RACKS[0])})`,
     () => nextHopsOf(a1.namespace, far, '111').join() === leafAddress(RACKS[0]),
   );
+  print('ip route, on a1', a1.namespace.run('ip', 'route'));
+  print('ip route, on leaf-a', leaves[0].router.namespace.run('ip', 'route'));
   await shows(
     'pods reach pods, in the rack and across',
     () => pods.a1.namespace.pings(pods.a2.address) && pods.a1.namespace.pings(pods.b1.address),
@@ -126,6 +139,11 @@ async function show(world: World): Promise<Record<NodeName, Pod>> {
     world.service('web', VIP, [pods.a1, pods.a2, pods.b1], { externalTrafficPolicy: 'Local' });
     return eventually('two next hops', () => nextHopsOf(leaves[0].router.namespace, VIP).length === 2);
   });
+  for (const [name, { namespace }] of [
+    ['spine', spine.router],
+    ['leaf-a', leaves[0].router],
+  ] as const)
+    print(`ip route show ${VIP}, on ${name}`, namespace.run('ip', 'route', 'show', VIP));
 
   for (const protocol of ['tcp', 'udp'] as const) {
     let said = '';
@@ -251,8 +269,8 @@ const world = new World('tbracks', WISHES);
 try {
   await world.begin();
   const pods = await show(world);
-  await topology(world, pods);
   lookAround(world);
+  await topology(world, pods);
 } catch (error) {
   failures++;
   console.log(`  FAIL  stopped half-way: ${error instanceof Error ? error.message : error}`);
