@@ -17,16 +17,18 @@ export interface RackObjects {
   readonly rack: RackPlan;
   readonly nodes: readonly string[];
   readonly pool?: Record<string, unknown> | undefined;
+  /** Of its nodes; the leaf's where absent. */
+  readonly nodesAsn?: number | undefined;
 }
 
 /** Nodes with their rack and leaf, a pool for each rack, two with `dualStack`, and BGP without a mesh. */
 export function clusterObjects(racks: readonly RackObjects[], dualStack = false): StoreObject[] {
   const services = dualStack ? [VIPS, VIPS6] : [VIPS];
   return [
-    ...racks.flatMap(({ rack, nodes, pool }) => [
+    ...racks.flatMap(({ rack, nodes, pool, nodesAsn = rack.asn }) => [
       poolObject(rack, `pods-${rack.name}`, { cidr: rack.pool, blockSize: 26, ...pool }),
       ...(dualStack ? [poolObject(rack, `pods6-${rack.name}`, { cidr: rack.pool6, blockSize: 122 })] : []),
-      ...nodes.map((name) => nodeObject(rack, name)),
+      ...nodes.map((name) => nodeObject(rack, name, nodesAsn)),
     ]),
     bgpObject({ serviceLoadBalancerIPs: services.map((cidr) => ({ cidr })) }),
   ];
@@ -48,9 +50,9 @@ function poolObject(rack: RackPlan, name: string, spec: Record<string, unknown>)
   return { apiVersion: TOMBOLO, kind: 'IPPool', metadata: { name }, spec: { nodeSelector, ...spec } };
 }
 
-function nodeObject({ name: rack, asn }: RackPlan, name: string): StoreObject {
+function nodeObject({ name: rack, asn }: RackPlan, name: string, nodesAsn = asn): StoreObject {
   const labels = { rack, 'infra.tce.io/as': String(asn) };
-  const annotations = { 'projectcalico.org/ASNumber': String(asn) };
+  const annotations = { 'projectcalico.org/ASNumber': String(nodesAsn) };
   return { apiVersion: 'v1', kind: 'Node', metadata: { name, labels, annotations } };
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eventually } from '../interop/waiting.ts';
 import { Capture } from './capture.ts';
-import { OUTSIDE } from './plan.ts';
+import { leafAddress, nodeAddress6, OUTSIDE, OUTSIDE6, RACKS } from './plan.ts';
 import { ask, serve, TARGET_PORT } from './web.ts';
 import { type Pod, World } from './world.ts';
 
@@ -13,6 +13,7 @@ let hidden: Pod;
 let open: Pod;
 before(async () => {
   world = await World.start('racksmasq', {
+    dualStack: true,
     config: () => ({ masquerade: true }),
     pools: ({ name }) => (name === 'b' ? { natOutgoing: false } : {}),
   });
@@ -47,6 +48,43 @@ test('a pod out of a pool with `natOutgoing: false` keeps its address', async ()
   assert.deepEqual(peers, [open.address]);
   assert.match(lines.join('\n'), new RegExp(`${open.address}\\.\\d+ > ${OUTSIDE.client}.${TARGET_PORT}`));
   assert.equal(lines.join('\n').includes(`${open.node.address}.`), false);
+});
+
+const [rackA] = RACKS;
+const six = ({ addresses }: Pod) => addresses.find((address) => address.includes(':')) ?? '';
+
+test('of IPv6 it carries the address that the node has of that', async () => {
+  const { peers, lines } = await onTheSpine(hidden, OUTSIDE6.client);
+  const own = nodeAddress6(rackA, 1);
+  assert.deepEqual(peers, [own]);
+  assert.match(lines.join('\n'), new RegExp(`${own}\\.\\d+ > ${OUTSIDE6.client}.${TARGET_PORT}`));
+  assert.equal(lines.join('\n').includes(`${six(hidden)}.`), false);
+  assert.deepEqual(
+    (await onTheSpine(open, OUTSIDE6.client)).peers,
+    [six(open)],
+    'and keeps it where the pool says so',
+  );
+  assert.deepEqual((await onTheSpine(hidden, six(open))).peers, [six(hidden)], 'and inside the cluster');
+});
+
+test("a pod with a device of its own is the network's, and the node has no part in what it says", async () => {
+  const address = `${rackA.lan}.99`;
+  const own = await world.pod('a1', 'nic', {
+    attachment: 'nic',
+    master: 'up0',
+    kind: 'macvlan',
+    ipam: { type: 'static', addresses: [{ address: `${address}/24`, gateway: leafAddress(rackA) }] },
+  });
+  const { rig } = world.nodes.a1;
+  const hiddenFlows = async () => /reason="masqueraded"\S* (\d+)/.exec((await rig.get('/metrics')).body)?.[1];
+  const before = await hiddenFlows();
+  assert.equal(Number(before) > 0, true, 'those of others are');
+  const { peers, lines } = await onTheSpine(own, OUTSIDE.client);
+  assert.deepEqual(peers, [address]);
+  assert.match(lines.join('\n'), new RegExp(`${address}\\.\\d+ > ${OUTSIDE.client}.${TARGET_PORT}`));
+  assert.equal(lines.join('\n').includes(`${own.node.address}.`), false);
+  assert.equal(await hiddenFlows(), before, 'nothing was hidden');
+  assert.deepEqual((await onTheSpine(own, open.address)).peers, [address], 'nor on the way to a pod');
 });
 
 test('what stays in the cluster keeps its address, from rack to rack', async () => {

@@ -14,6 +14,8 @@ export type Make = 'frr' | 'bird' | 'tombolo';
 
 /** What a leaf sends its nodes besides what it must, to try their filters. */
 export interface LeafWishes {
+  /** Of its nodes; the leaf's own where absent. FRR only. */
+  readonly nodesAsn?: number;
   readonly networks?: readonly string[];
   readonly defaultRoute?: boolean;
 }
@@ -41,13 +43,15 @@ export function startSpine(make: Make, router: Router): Speaker {
   }
 }
 
-/** A node that is silent for the hold time is gone; one that restarts breaks its connection. With RFC 8538 both would be kept. */
 const GRACEFUL = ` bgp graceful-restart
  bgp graceful-restart preserve-fw-state
- bgp graceful-restart restart-time 30
- no bgp graceful-restart notification`;
+ bgp graceful-restart restart-time 30`;
 
-function frrLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: LeafWishes): string {
+function frrLeaf(
+  rack: RackPlan,
+  { networks = [], defaultRoute = false, nodesAsn = rack.asn }: LeafWishes,
+): string {
+  const reflects = nodesAsn === rack.asn ? '  neighbor nodes route-reflector-client\n' : '';
   return `router bgp ${rack.asn}
  bgp router-id ${leafAddress(rack)}
  no bgp ebgp-requires-policy
@@ -55,22 +59,20 @@ function frrLeaf(rack: RackPlan, { networks = [], defaultRoute = false }: LeafWi
 ${GRACEFUL}
  coalesce-time 3000
  neighbor nodes peer-group
- neighbor nodes remote-as internal
+ neighbor nodes remote-as ${nodesAsn}
  neighbor nodes timers 3 9
  bgp listen range ${rack.lan}.0/24 peer-group nodes
  neighbor ${rack.uplink.spine} remote-as ${SPINE_ASN}
  neighbor ${rack.uplink.spine} timers 3 9
  neighbor ${rack.uplink.spine} timers connect 1
  address-family ipv4 unicast
-  neighbor nodes route-reflector-client
-  neighbor nodes next-hop-self
+${reflects}  neighbor nodes next-hop-self
 ${defaultRoute ? '  neighbor nodes default-originate\n' : ''}  maximum-paths ibgp 8
 ${[`${rack.lan}.0/24`, ...networks].map((network) => `  network ${network}`).join('\n')}
  exit-address-family
  address-family ipv6 unicast
   neighbor nodes activate
-  neighbor nodes route-reflector-client
-  neighbor nodes next-hop-self
+${reflects}  neighbor nodes next-hop-self
   neighbor ${rack.uplink.spine} activate
   maximum-paths ibgp 8
   network ${rack.lan6}/64`;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { parse } from 'yaml';
 import type { SpeakerStatus } from '../../src/bgp/speaker/status.ts';
 import { Lab } from '../interop/lab.ts';
 import { eventually } from '../interop/waiting.ts';
@@ -73,7 +74,8 @@ export class World {
     });
     const racks = RACKS.map((rack) => {
       const own = Object.values(this.nodes).filter(({ leaf }) => leaf.rack === rack);
-      return { rack, nodes: own.map(({ name }) => name), pool: wishes.pools?.(rack) };
+      const { nodesAsn } = wishes.leaf ?? {};
+      return { rack, nodes: own.map(({ name }) => name), pool: wishes.pools?.(rack), nodesAsn };
     });
     for (const object of clusterObjects(racks, wishes.dualStack)) this.write(object);
   }
@@ -142,10 +144,10 @@ export class World {
     }
   }
 
-  /** A pod on a node. */
-  async pod(on: NodeName, name: string): Promise<Pod> {
+  /** A pod on a node. @param configuration Of the plugin, beyond what every pod has. */
+  async pod(on: NodeName, name: string, configuration: object = {}): Promise<Pod> {
     const node = this.nodes[on];
-    return { node, ...(await node.rig.pod(name)) };
+    return { node, ...(await node.rig.pod(name, configuration)) };
   }
 
   async remove({ node, namespace }: Pod): Promise<void> {
@@ -167,6 +169,14 @@ export class World {
     spec: Record<string, unknown>,
   ): void {
     for (const object of serviceObjects(name, [vips].flat(), backends, spec)) this.write(object);
+  }
+
+  /** Gives a node a label, or takes one from it; what its agent has written stays. */
+  label(name: NodeName, key: string, value: string | undefined): void {
+    const node: StoreObject = parse(readFileSync(join(this.store, 'Node', `${name}.yaml`), 'utf8'));
+    const { [key]: _, ...labels } = node.metadata.labels as Record<string, string>;
+    if (value !== undefined) labels[key] = value;
+    this.write({ ...node, metadata: { ...node.metadata, labels } });
   }
 
   /** Writes an object into the store, as `kubectl apply` would. */
