@@ -3,7 +3,6 @@ import { because } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import type { Log } from '../log.ts';
 import { type Deletion, startDeletion } from '../netlink/deletion.ts';
-import { findLink, type LinkTarget } from '../netlink/link.ts';
 import { sameNamespace } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { hostLinkName } from './attachment.ts';
@@ -76,7 +75,7 @@ function isRecorded({ identity }: Pod, ifName: string, records: RecordStore): bo
 }
 
 async function removeHostEnd(id: string): Promise<void> {
-  await vanished(beginDeletion(hostLinkName(id), 'veth'));
+  await vanished(startDeletion(hostLinkName(id), 'veth'));
 }
 
 async function takeBack(record: AttachmentRecord, log: Log): Promise<void> {
@@ -92,25 +91,15 @@ async function takeBack(record: AttachmentRecord, log: Log): Promise<void> {
     if (pod === undefined || spec.kind.kind !== 'child') return;
     const { type } = spec.kind;
     // By its index, since the pod may have renamed it; there was no other of its name before there was a record.
-    await vanished(pod.inside(() => beginDeletion(attached?.pod.index ?? spec.ifName, type)));
+    await vanished(pod.inside(() => startDeletion(attached?.pod.index ?? spec.ifName, type)));
   } finally {
     pod?.close();
   }
 }
 
-function beginDeletion(target: LinkTarget, kind: string): Deletion | undefined {
-  const nl = openNetlink();
+async function vanished({ gone }: Deletion): Promise<void> {
   try {
-    const link = findLink(nl, target);
-    return link?.kind === kind ? startDeletion(link.index) : undefined;
-  } finally {
-    nl.close();
-  }
-}
-
-async function vanished(deletion: Deletion | undefined): Promise<void> {
-  try {
-    await deletion?.gone;
+    await gone;
   } catch (error) {
     if (!hasCode(error, 'ENODEV')) throw error;
   }

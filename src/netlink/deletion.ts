@@ -1,4 +1,5 @@
-import { deleteGroupRequest, deleteLinkRequest, setLink } from './link.ts';
+import { SystemError } from '../ffi/systemError.ts';
+import { deleteGroupRequest, deleteLinkRequest, getLink, type LinkTarget, setLink } from './link.ts';
 import { type Monitor, monitor } from './monitor.ts';
 import { namespaceIdentity } from './namespace.ts';
 import { type Netlink, openNetlink } from './socket.ts';
@@ -11,6 +12,8 @@ export interface Deletion {
 /** The group that links are in which are to go together, in `ip link show group`: "tbo" in ASCII. */
 export const DOOMED = 0x74626f;
 
+const ENODEV = 19;
+
 /** How many threads of libuv's pool, which has four, wait for the kernel; the disk needs one. */
 const THREADS = 3;
 
@@ -22,31 +25,36 @@ const THREADS = 3;
  * pool waits there in our place; we go on at the announcement, after 0.6 ms. Links that are to go while the kernel
  * is at work with others go all at once after that: it waits as long for a hundred as for one.
  *
+ * @param kind What it has to be: a link of another kind is somebody else's. `ENODEV` if there is none.
  * @returns Not a bare promise, so that it can be called in a namespace window.
  */
-export function startDeletion(index: number): Deletion {
+export function startDeletion(target: LinkTarget, kind: string): Deletion {
   const { device, inode } = namespaceIdentity();
   const key = `${device}:${inode}`;
   const queue = queues.get(key) ?? new Queue(() => queues.delete(key));
   queues.set(key, queue);
-  return { gone: queue.add(index) };
+  return { gone: queue.add(target, kind) };
 }
 
 /** By network namespace, as long as there is anything to do. */
 const queues = new Map<string, Queue>();
 
 interface Doomed {
-  readonly index: number;
+  readonly target: LinkTarget;
+  readonly kind: string;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** One that has been found. */
+type Going = Doomed & { readonly index: number };
 
 class Queue {
   readonly #onEmpty: () => void;
   readonly #watch: Monitor;
   #waiting: Doomed[] = [];
   /** What the kernel has been told to delete, and has not announced. */
-  readonly #going = new Set<Doomed>();
+  readonly #going = new Set<Going>();
   /** Opened when something is added, since only then this thread is surely in the namespace. */
   readonly #sockets: Netlink[] = [];
   #threads = 0;
@@ -58,7 +66,7 @@ class Queue {
     });
   }
 
-  add(index: number): Promise<void> {
+  add(target: LinkTarget, kind: string): Promise<void> {
     try {
       if (this.#sockets.length + this.#threads < THREADS) this.#sockets.push(openNetlink());
     } catch (error) {
@@ -67,7 +75,7 @@ class Queue {
     }
     // Whoever else is to go may be called for at the same time.
     setImmediate(() => this.#start());
-    return new Promise((resolve, reject) => this.#waiting.push({ index, resolve, reject }));
+    return new Promise((resolve, reject) => this.#waiting.push({ target, kind, resolve, reject }));
   }
 
   #announced(index: number): void {
@@ -79,7 +87,7 @@ class Queue {
     this.#start();
   }
 
-  /** Not while links are going: RTNL lets nobody else in until then. */
+  /** Not while links are going: RTNL lets nobody else in until then, and whoever only looks for a link has to wait, too. */
   #start(): void {
     const socket = this.#going.size === 0 && this.#waiting.length > 0 ? this.#sockets.pop() : undefined;
     if (socket === undefined) return;
@@ -95,20 +103,19 @@ class Queue {
   }
 
   async #delete(socket: Netlink, batch: readonly Doomed[]): Promise<void> {
-    const going = batch.length === 1 ? batch : batch.filter((doomed) => isMarked(socket, doomed));
+    const going = batch.flatMap((doomed) => find(socket, doomed, batch.length > 1));
     const [first] = going;
     if (first === undefined) return;
-    for (const doomed of going) this.#going.add(doomed);
+    for (const each of going) this.#going.add(each);
+    const request = batch.length > 1 ? deleteGroupRequest(DOOMED) : deleteLinkRequest(first.index);
     try {
-      await socket.applyAsync(
-        batch.length === 1 ? deleteLinkRequest(first.index) : deleteGroupRequest(DOOMED),
-      );
+      await socket.applyAsync(request);
       for (const { resolve } of going) resolve();
     } catch (error) {
       // A failure after the announcement concerns nobody.
       for (const { reject } of going) reject(error);
     } finally {
-      for (const doomed of going) this.#going.delete(doomed);
+      for (const each of going) this.#going.delete(each);
     }
   }
 
@@ -119,13 +126,17 @@ class Queue {
   }
 }
 
-/** Puts a link into the group of those that go, if it is there. */
-function isMarked(socket: Netlink, { index, reject }: Doomed): boolean {
+/** The link, put into the group of those that go where there are several; nothing if it is not there. */
+function find(socket: Netlink, doomed: Doomed, mark: boolean): Going[] {
+  const { target, kind, reject } = doomed;
   try {
-    setLink(socket, index, { group: DOOMED });
-    return true;
+    const link = getLink(socket, target);
+    if (link.kind !== kind)
+      throw new SystemError(`delete ${kind} link ${target}`, ENODEV, `it is ${link.kind}`);
+    if (mark) setLink(socket, link.index, { group: DOOMED });
+    return [{ ...doomed, index: link.index }];
   } catch (error) {
     reject(error);
-    return false;
+    return [];
   }
 }

@@ -291,10 +291,11 @@ test('a slow change runs in the pool while others work; the socket is refused me
 
 test('a link is gone for everybody as soon as its deletion is announced', async () => {
   const { at, nl, index } = node('deletion');
-  await at.inside(() => startDeletion(index)).gone;
+  await at.inside(() => startDeletion(index, 'veth')).gone;
   assert.equal(findLink(nl, 'near'), undefined);
   assert.equal(findLink(nl, 'far'), undefined);
-  await assert.rejects(at.inside(() => startDeletion(index)).gone, { code: 'ENODEV' });
+  await assert.rejects(at.inside(() => startDeletion('lo', 'veth')).gone, { code: 'ENODEV' });
+  await assert.rejects(at.inside(() => startDeletion(index, 'veth')).gone, { code: 'ENODEV' });
   nl.close();
 });
 
@@ -304,7 +305,9 @@ test('links that are to go at the same time go together, each with its own answe
   const made = names.map((name) => addVeth(nl, { name, peer: { name: `${name}far` } }).index);
   const began = performance.now();
   const answers = at.inside(() => ({
-    gone: Promise.allSettled([...made, 987_654, ...made.slice(0, 2)].map((each) => startDeletion(each).gone)),
+    gone: Promise.allSettled(
+      [...made, 987_654, ...made.slice(0, 2)].map((each) => startDeletion(each, 'veth').gone),
+    ),
   }));
   const settled = await answers.gone;
   // One after the other they take 20 ms each.
@@ -330,7 +333,7 @@ test('links are deleted in their own namespaces at the same time', async () => {
   const add = ({ nl }: typeof one, name: string) => addVeth(nl, { name, peer: { name: `${name}far` } }).index;
   const doomed = [one, two].map((each) => ['a', 'b'].map((name) => add(each, name)));
   const gone = [one, two].map(({ at }, which) =>
-    at.inside(() => (doomed[which] ?? []).map((index) => startDeletion(index))),
+    at.inside(() => (doomed[which] ?? []).map((index) => startDeletion(index, 'veth'))),
   );
   await Promise.all(gone.flat().map((deletion) => deletion.gone));
   for (const { nl } of [one, two]) {
