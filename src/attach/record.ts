@@ -1,6 +1,16 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { because, messageOf } from '../errors.ts';
+import { exchangeFiles } from '../ffi/exchange.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { type Attached, type AttachmentSpec, hostLinkName } from './attachment.ts';
 import { readRecord, type SpecText, writeSpec } from './recordText.ts';
@@ -96,7 +106,7 @@ export class RecordStore {
       this.#change(() => {
         this.#create(temporary, `${JSON.stringify(record)}\n`);
         const stamp = stampOf(temporary);
-        renameSync(temporary, path);
+        replace(path, temporary);
         if (stamp !== undefined) this.#known.set(id, { stamp, record });
       });
     } catch (error) {
@@ -197,6 +207,21 @@ export class RecordStore {
       renameSync(path, `${path}.damaged`);
       return { file: `${path}.damaged`, reason: messageOf(error) };
     }
+  }
+}
+
+/**
+ * Puts a file in the place of another, or of none. By rename(2) alone, ext4 would begin to write the new one out
+ * (ext4_alloc_da_blocks, since many forget fsync), and the next to replace or remove it would wait for the disk: up to 10 ms.
+ * These files mostly never need to get there. A process killed in between leaves the former one beside it, under a name that `remove` knows.
+ */
+function replace(path: string, by: string): void {
+  try {
+    exchangeFiles(by, path);
+    unlinkSync(by);
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT', 'EINVAL', 'ENOSYS')) throw error;
+    renameSync(by, path);
   }
 }
 
