@@ -56,7 +56,7 @@ function concerns(event: KernelEvent, { uplinks }: DetectedNode, names: readonly
     case 'overrun':
       return true;
     case 'link':
-      return isUplink(event.link.index) || names.includes(event.link.name);
+      return isUplink(event.index) || (names.length > 0 && names.includes(event.link.name));
     case 'address':
       return isUplink(event.address.index) || event.address.index === LOOPBACK;
     case 'route':

@@ -62,7 +62,7 @@ class Queue {
   constructor(onEmpty: () => void) {
     this.#onEmpty = onEmpty;
     this.#watch = monitor(['link'], (event) => {
-      if (event.kind === 'link' && event.change === 'deleted') this.#announced(event.link.index);
+      if (event.kind === 'link' && event.change === 'deleted') this.#announced(event.index);
     });
   }
 

@@ -40,7 +40,8 @@ type Change = 'new' | 'deleted';
 
 /** `new` also tells of every change to what exists. */
 export type KernelEvent =
-  | { readonly kind: 'link'; readonly change: Change; readonly link: Link }
+  /** `link` is read when it is asked for: most who listen look at the number first, and at no more. */
+  | { readonly kind: 'link'; readonly change: Change; readonly index: number; readonly link: Link }
   | { readonly kind: 'address'; readonly change: Change; readonly address: AssignedAddress }
   | { readonly kind: 'route'; readonly change: Change; readonly route: InstalledRoute }
   | { readonly kind: 'neighbour'; readonly change: Change; readonly neighbour: Neighbour }
@@ -152,7 +153,14 @@ export function readEvent(message: Message): KernelEvent | undefined {
     case RTM_DELLINK:
       // A port that leaves its bridge is announced as a deleted link, too, of the family of bridges.
       if (payload[0] !== AF_UNSPEC) return undefined;
-      return { kind: 'link', change: changeOf(type, RTM_NEWLINK), link: readLink(message) };
+      return {
+        kind: 'link',
+        change: changeOf(type, RTM_NEWLINK),
+        index: payload.readInt32LE(4),
+        get link() {
+          return readLink(message);
+        },
+      };
     case RTM_NEWADDR:
     case RTM_DELADDR:
       return { kind: 'address', change: changeOf(type, RTM_NEWADDR), address: readAddress(message) };
