@@ -14,6 +14,10 @@ const ROUNDS = 40;
 const TOGETHER = 20;
 const ROUNDS_TOGETHER = 9;
 
+/** Pods that are there already while others come and go. */
+const STANDING = [0, 100, 250];
+const ROUNDS_BESIDE = 15;
+
 const namespaces = new TestNamespaces('cnibench');
 const directory = mkdtempSync(join(tmpdir(), 'tombolo-cnibench-'));
 const bpfDir = `/sys/fs/bpf/cnibench${process.pid}`;
@@ -103,14 +107,33 @@ async function lifetimes(names: readonly Plugin[], together: number, rounds: num
 }
 
 function rowsOf(times: ReadonlyMap<Plugin, readonly Lifetime[]>): string[][] {
-  return [...times].map(([name, own]) => [
-    name,
-    ...(['add', 'del'] as const).flatMap((verb) => {
-      const values = own.map((lifetime) => lifetime[verb]);
-      const base = (times.get(BASE) ?? []).map((lifetime) => lifetime[verb]);
-      return [milliseconds(spreadOf(values)), name === BASE ? '1' : formatSpread(ratios(values, base))];
-    }),
-  ]);
+  return [...times.keys()].map((name) => [name, ...cellsOf(times, name)]);
+}
+
+/** Under all of the header but its first column. */
+function cellsOf(times: ReadonlyMap<Plugin, readonly Lifetime[]>, name: Plugin): string[] {
+  return (['add', 'del'] as const).flatMap((verb) => {
+    const [own, base] = [name, BASE].map((each) => (times.get(each) ?? []).map((lifetime) => lifetime[verb]));
+    if (own === undefined || base === undefined) return [];
+    return [milliseconds(spreadOf(own)), name === BASE ? '1' : formatSpread(ratios(own, base))];
+  });
+}
+
+/** ADD and DEL of one pod at a time, while more and more others are there; a row for each number of them. */
+async function besideOthers(): Promise<string[][]> {
+  const rows: string[][] = [];
+  const standing: TestNamespace[] = [];
+  for (const number of STANDING) {
+    while (standing.length < number) {
+      const pods = Array.from({ length: TOGETHER / 2 }, () => namespaces.create(`pod${++count}`));
+      run('ADD', 'launcher and agent', pods);
+      standing.push(...pods);
+    }
+    const times = await lifetimes(['launcher and agent', BASE], 1, ROUNDS_BESIDE);
+    rows.push([String(number), ...cellsOf(times, 'launcher and agent')]);
+  }
+  while (standing.length > 0) run('DEL', 'launcher and agent', standing.splice(0, TOGETHER));
+  return rows;
 }
 
 async function main(): Promise<void> {
@@ -124,6 +147,7 @@ async function main(): Promise<void> {
     const names = Object.keys(plugins) as Plugin[];
     const single = await lifetimes(names, 1, ROUNDS);
     const crowd = await lifetimes(['launcher and agent', BASE], TOGETHER, ROUNDS_TOGETHER);
+    const beside = await besideOthers();
     report({
       title: 'CNI: time of ADD and DEL',
       command: 'make bench-cni',
@@ -145,6 +169,15 @@ async function main(): Promise<void> {
         `the last exit; ${ROUNDS_TOGETHER} rounds.`,
       header: HEADER,
       rows: rowsOf(crowd),
+    });
+    report({
+      title: 'CNI: beside other pods',
+      command: 'make bench-cni',
+      method:
+        'As in the first table, of one pod at a time by the launcher and the agent, while so many others are on the node; ' +
+        `${ROUNDS_BESIDE} rounds each, in turns with ptp.`,
+      header: ['pods on the node', ...HEADER.slice(1)],
+      rows: beside,
     });
   } finally {
     await agent.stop();
