@@ -33,8 +33,8 @@ static __always_inline int to_this_node(struct __sk_buff *skb, const struct pack
 		return !is_own_address(node, &packet->destination) && is_nobodys_service(packet)
 			       ? REFUSED(REASON_outside_no_service)
 			       : CONTINUE;
-	/* Others may have to be noted with each packet. */
-	if (packet->protocol == IPPROTO_TCP && may_be_remembered(packet))
+	/* Others from outside may have to be noted with each packet. */
+	if ((through || packet->protocol == IPPROTO_TCP) && may_be_remembered(packet))
 		return deliver_flow(skb, packet, pod, through);
 	note_direct(skb, packet);
 	return deliver(skb, packet, pod);

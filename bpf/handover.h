@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "connection.h"
+#include "encapsulation.h"
 #include "hop.h"
 #include "nat.h"
 #include "nat_packet.h"
@@ -19,6 +20,7 @@
 #include "tunnel.h"
 #include "untranslated.h"
 #include "verdict.h"
+#include "ways.h"
 
 /* The node that takes over what is for a backend; 0: there is none. */
 static __always_inline __be32 holder_of(const struct address *backend)
@@ -39,6 +41,26 @@ static __always_inline bool is_alive(struct __sk_buff *skb, const struct packet 
 	return (void *)(ip + 1) <= end && ip->ttl > 1;
 }
 
+/* Finds the way to another node, and takes it. */
+SUBPROGRAM int go_to_holder(struct __sk_buff *skb, const struct packet *packet, __be32 holder)
+{
+	const struct node *node = this_node();
+	struct way *way = place_of_way(packet);
+	if (!node || !way)
+		return PASS;
+	way->until = 0; /* whosever it was */
+	way->untranslated = 1;
+	way_to_tunnel(node, holder, way);
+	way->kind = WAY_OF_HANDOVER;
+	find_way_of_tunnel(skb, packet, way);
+	if (may_be_remembered(packet))
+		remember_way(way, skb, packet, 0);
+	count_hop(skb, packet);
+	mark_untranslated(skb, true);
+	count(REASON_handed_over);
+	return enter_tunnel(skb, packet, way);
+}
+
 /* Sends a packet to another node as it is, whatever its options. */
 SUBPROGRAM int hand_over(struct __sk_buff *skb, const struct packet *packet, __be32 holder)
 {
@@ -48,15 +70,7 @@ SUBPROGRAM int hand_over(struct __sk_buff *skb, const struct packet *packet, __b
 	/* Where it may be fragmented, the tunnel's own packet is. */
 	if (wire_length(skb, packet) > node->overlay_mtu && !may_fragment(skb, packet))
 		return tell_size(skb, packet, node->overlay_mtu);
-	if (!is_alive(skb, packet))
-		return to_stack(REASON_stack_ttl);
-	count_hop(skb, packet);
-	mark_untranslated(skb, true);
-	int verdict = address_tunnel(skb, holder, node->address);
-	if (verdict != CONTINUE)
-		return verdict;
-	count(REASON_handed_over);
-	return bpf_redirect(node->vxlan, 0);
+	return is_alive(skb, packet) ? go_to_holder(skb, packet, holder) : to_stack(REASON_stack_ttl);
 }
 
 /* Who serves a client outside. */

@@ -3,6 +3,7 @@
 
 #include <linux/bpf.h>
 
+#include "encapsulation.h"
 #include "hop.h"
 #include "local_pod.h"
 #include "packet.h"
@@ -25,19 +26,46 @@ static __always_inline int take_way(struct __sk_buff *skb, const struct packet *
 	case WAY_TO_POD:
 		return enter_pod(skb, way->device, way->pod.mac, way->pod.gateway);
 	case WAY_TO_TUNNEL:
-		return enter_tunnel(skb, way);
+		count(REASON_forwarded_to_tunnel);
+		return enter_tunnel(skb, packet, way);
+	case WAY_OF_HANDOVER:
+		count(REASON_handed_over);
+		return enter_tunnel(skb, packet, way);
 	default:
 		return to_neighbour(way);
+	}
+}
+
+/* Whether a packet neither opens nor ends anything, nor has options. */
+static __always_inline bool is_in_the_middle(const struct packet *packet)
+{
+	return packet->l4 - packet->l3 == (packet->ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) &&
+	       !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+}
+
+static __always_inline bool may_take(const struct way *way, struct __sk_buff *skb, const struct packet *packet)
+{
+	switch (way->kind) {
+	case WAY_TO_POD:
+		return true;
+	case WAY_OF_TAKEOVER:
+		return false;
+	case WAY_OF_HANDOVER:
+		return is_in_the_middle(packet) && wire_length(skb, packet) <= way->longest;
+	default:
+		return wire_length(skb, packet) <= way->longest;
 	}
 }
 
 /* The way of a packet whose flow has come by a moment ago; NULL: it has to be found. */
 static __always_inline struct way *known_way(struct __sk_buff *skb, const struct packet *packet, __be32 through)
 {
+	const struct ethhdr *ethernet = (void *)(long)skb->data;
 	struct way *way = may_be_remembered(packet) ? place_of_way(packet) : NULL;
-	if (!way || !is_way_of(way, skb, packet, through) || way->until <= now_nanoseconds())
+	if (!way || (void *)(ethernet + 1) > (void *)(long)skb->data_end ||
+	    !is_way_of(way, packet, ethernet, skb->ifindex, through) || way->until <= now_nanoseconds())
 		return NULL;
-	return way->kind == WAY_TO_POD || wire_length(skb, packet) <= way->longest ? way : NULL;
+	return may_take(way, skb, packet) ? way : NULL;
 }
 
 /* CONTINUE: the way is found. As every receiver, the pod takes packets larger than its MTU. */
@@ -66,7 +94,8 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct packet *
 		return find_way_to_uplink(skb, packet, way);
 	if (wire_length(skb, packet) > node->overlay_mtu)
 		return to_stack(REASON_stack_mtu);
-	way_to_tunnel(node, tunnel, way);
+	way_to_tunnel(node, tunnel->endpoint, way);
+	find_way_of_tunnel(skb, packet, way);
 	return CONTINUE;
 }
 

@@ -438,6 +438,8 @@ struct node {
 	__u32 flags;
 	__u16 first_port;  /* host order: ports of translated flows, none of which the node's sockets are given */
 	__u16 ports;       /* how many */
+	__be16 tunnel_port; /* UDP port of the overlay, at every node; 0: tbvxlan alone tunnels */
+	__u16 zero;
 	struct address ipv6; /* its address of IPv6; zero: none */
 };
 

@@ -210,18 +210,21 @@ static __always_inline int parse_frame(struct __sk_buff *skb, struct packet *pac
 	return parse_ip(skb, packet, l3, type == ETH_P_IPV6, WITH_TRANSPORT);
 }
 
-/* Parses a frame, and makes its headers linear only if they are not: pulling payload into the head of every
- * large packet would cost more than all the rest. */
+/* Whether there are more bytes to look at now, up to so many of the frame. Pulling payload into the head of every large packet
+ * would cost more than all the rest: it is for those whose headers are elsewhere. */
+static __always_inline bool pull_headers(struct __sk_buff *skb, __u32 bytes)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	__u32 length = skb->len < bytes ? skb->len : bytes;
+	return end - data < length && !bpf_skb_pull_data(skb, length);
+}
+
 static __always_inline int parse(struct __sk_buff *skb, struct packet *packet)
 {
 	int result = parse_frame(skb, packet);
-	if (result != TRUNCATED)
+	if (result != TRUNCATED || !pull_headers(skb, HEADER_BYTES))
 		return result;
-	__u32 length = skb->len < HEADER_BYTES ? skb->len : HEADER_BYTES;
-	void *data = (void *)(long)skb->data;
-	void *end = (void *)(long)skb->data_end;
-	if (end - data >= length || bpf_skb_pull_data(skb, length))
-		return TRUNCATED;
 	__builtin_memset(packet, 0, sizeof(*packet));
 	return parse_frame(skb, packet);
 }

@@ -67,7 +67,9 @@
 	REASON(handover_no_backend, DROP, "Another node handed over a packet for a service that has no backend here.") \
 	REASON(handover_fragment, DROP, "A fragment was handed over before the first of its packet.") \
 	REASON(mss_clamped, EVENT, "A server was made to ask for segments that fit into a tunnel.") \
-	REASON(cluster_unknown, DROP, "A pod asked somebody of whom nobody knows yet whether pods are to be hidden from him.")
+	REASON(cluster_unknown, DROP, "A pod asked somebody of whom nobody knows yet whether pods are to be hidden from him.") \
+	REASON(encapsulated, EVENT, "A program put a packet into its tunnel, past tbvxlan.") \
+	REASON(decapsulated, EVENT, "A program took a packet out of its tunnel, past tbvxlan.")
 
 #define REASON_NUMBER(name, kind, sentence) REASON_##name,
 enum reason {

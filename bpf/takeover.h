@@ -18,6 +18,7 @@
 #include "this_node.h"
 #include "tunnel.h"
 #include "verdict.h"
+#include "ways.h"
 
 /* The backend of this node that takes a new flow for lack of the ring's; 0: there is none. The same one for the same flow. */
 static __always_inline __u32 choose_here(const struct endpoint *frontend, const struct client *client)
@@ -122,6 +123,16 @@ static __always_inline bool is_handed_over(const struct packet *packet)
 	return bpf_map_lookup_elem(&tb_services, &address);
 }
 
+/* That this node has handed over this flow. */
+static __always_inline void remember_takeover(struct __sk_buff *skb, const struct packet *packet, __be32 sender)
+{
+	struct way *way = may_be_remembered(packet) ? place_of_way(packet) : NULL;
+	if (!way)
+		return;
+	way->kind = WAY_OF_TAKEOVER;
+	remember_way(way, skb, packet, sender);
+}
+
 static __always_inline int take_over(struct __sk_buff *skb, struct packet *packet, __be32 sender)
 {
 	const struct node *node = this_node();
@@ -129,6 +140,7 @@ static __always_inline int take_over(struct __sk_buff *skb, struct packet *packe
 	/* From a node of the cluster: a node holds its own address. */
 	if (!node || holder_of(&address) != sender)
 		return drop(REASON_unknown_tunnel);
+	remember_takeover(skb, packet, sender);
 	int verdict = become_ours(skb, packet);
 	if (verdict != TRANSLATED)
 		return verdict;

@@ -14,12 +14,8 @@
 #include "subprogram.h"
 #include "this_node.h"
 #include "verdict.h"
+#include "vxlan.h"
 #include "ways.h"
-
-/* The VXLAN network identifier of all clusters: who may send is told by address. */
-#define NETWORK 111
-
-#define TUNNEL_TTL 64
 
 /* Size of struct bpf_tunnel_key before Linux 6.0 gave it the local address. */
 #define TUNNEL_KEY_WITHOUT_LOCAL offsetof(struct bpf_tunnel_key, local_ipv4)
@@ -29,14 +25,6 @@ static __always_inline struct tunnel *find_tunnel(const struct address *address)
 {
 	struct tunnel_key key = { .length = 8 * sizeof(*address), .address = *address };
 	return bpf_map_lookup_elem(&tb_tunnels, &key);
-}
-
-/* The MAC address of a node's tbvxlan follows from its IP address, so that nobody need ask. */
-static __always_inline void mac_of_node(__u8 *mac, __be32 node)
-{
-	mac[0] = 0x02; /* locally administered */
-	mac[1] = 0x74;
-	__builtin_memcpy(mac + 2, &node, sizeof(node));
 }
 
 /* Says where tbvxlan is to send the packet. The source is named as well, or the kernel would choose one, and the other end
@@ -70,20 +58,11 @@ SUBPROGRAM __be32 sender_of(struct __sk_buff *skb)
 	return bpf_htonl(key.remote_ipv4);
 }
 
-static __always_inline void way_to_tunnel(const struct node *node, const struct tunnel *tunnel, struct way *way)
+static __always_inline void way_to_tunnel(const struct node *node, __be32 endpoint, struct way *way)
 {
 	way->kind = WAY_TO_TUNNEL;
 	way->device = node->vxlan;
 	way->longest = node->overlay_mtu;
-	way->tunnel.endpoint = tunnel->endpoint;
+	way->tunnel.endpoint = endpoint;
 	way->tunnel.local = node->address;
-}
-
-static __always_inline int enter_tunnel(struct __sk_buff *skb, const struct way *way)
-{
-	int verdict = address_tunnel(skb, way->tunnel.endpoint, way->tunnel.local);
-	if (verdict != CONTINUE)
-		return verdict;
-	count(REASON_forwarded_to_tunnel);
-	return bpf_redirect(way->device, 0);
 }

@@ -9,16 +9,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "this_node.h"
-#include "tunnel.h"
-
-/* RFC 7348 section 5. */
-struct tunnelled {
-	struct ethhdr ethernet;
-	struct iphdr ip;
-	struct udphdr udp;
-	__be32 flags; /* bit 27: there is a network identifier */
-	__be32 network;
-} __attribute__((packed));
+#include "vxlan.h"
 
 /* A packet as tbvxlan sends it and takes it, seen by what it begins with, so that it need not be parsed; one with options of IP is
  * seen by the others' ways. The port is not asked for: nothing else begins like that, or it is nobody's loss but the sender's. */
@@ -30,7 +21,7 @@ static __always_inline bool is_tunnelled(struct __sk_buff *skb, const struct tun
 	*found = outer;
 	return outer->ethernet.h_proto == bpf_htons(ETH_P_IP) && *(const __u8 *)&outer->ip == 0x45 &&
 	       outer->ip.protocol == IPPROTO_UDP && !(outer->ip.frag_off & bpf_htons(0x3fff)) &&
-	       outer->flags == bpf_htonl(1 << 27) && outer->network == bpf_htonl(NETWORK << 8);
+	       outer->flags == bpf_htonl(VXLAN_FLAGS) && outer->network == bpf_htonl(VXLAN_NETWORK);
 }
 
 /* DIRECTIONS at the uplink: */

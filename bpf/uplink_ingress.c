@@ -1,5 +1,6 @@
 /* This file contains the program at tc ingress of the uplink, where packets come to the node from the network. */
 #include "arrival.h"
+#include "decapsulation.h"
 #include "packet.h"
 #include "tunnelled.h"
 #include "verdict.h"
@@ -8,8 +9,9 @@ SEC("tc/ingress")
 int tb_uplink_in(struct __sk_buff *skb)
 {
 	struct packet packet = {};
+	pull_headers(skb, sizeof(struct tunnelled));
 	if (is_tunnel_of(skb, INGRESS))
-		return PASS;
+		return leave_tunnel(skb);
 	if (parse(skb, &packet) != PARSED || !is_for_router(skb, &packet))
 		return PASS;
 	struct way *way = known_way(skb, &packet, 0);

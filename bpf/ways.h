@@ -14,6 +14,10 @@
  * packets a second pays for one look-up in ten. */
 #define WAY_NANOSECONDS 10000000ULL
 
+/* Nanoseconds after which nothing is left in the queue of tbvxlan, which is emptied before the CPU does anything else; many ticks of
+ * the coarse clock. */
+#define QUEUE_NANOSECONDS 10000000ULL
+
 /* Ways each CPU remembers. Two flows that want the same place cost each other look-ups, and no more. */
 #define WAYS (1 << WAY_BITS)
 #define WAY_BITS 10
@@ -22,6 +26,8 @@
 #define WAY_TO_POD 1    /* of this node */
 #define WAY_TO_TUNNEL 2
 #define WAY_TO_UPLINK 3
+#define WAY_OF_HANDOVER 4 /* through a tunnel, to the node of the backend */
+#define WAY_OF_TAKEOVER 5 /* out of a tunnel, to where tb_nat says */
 
 struct way {
 	/* Whose: */
@@ -39,17 +45,19 @@ struct way {
 	__u32 longest; /* bytes of the largest IP packet that may go there */
 	__u32 untranslated; /* 1: nothing is left to translate */
 	__u64 until;  /* CLOCK_MONOTONIC */
+	__u64 queued_until; /* likewise: packets that come out of a tunnel may still be in the queue of tbvxlan */
 	union {
 		struct { /* its own end of the pair, and the host's */
 			__u8 mac[ETH_ALEN];
 			__u8 gateway[ETH_ALEN];
 		} pod;
-		struct { /* the nodes at both ends */
-			__be32 endpoint;
-			__be32 local;
-		} tunnel;
-		struct bpf_redir_neigh next_hop;
+		struct bpf_redir_neigh next_hop; /* family 0: of a tunnel that tbvxlan has to find */
 	};
+	struct {
+		__be32 endpoint; /* the nodes at both ends */
+		__be32 local;
+		__u32 uplink; /* ifindex */
+	} tunnel;
 };
 
 /* On each CPU for itself: no packet waits for another. */
@@ -76,18 +84,16 @@ static __always_inline bool may_be_remembered(const struct packet *packet)
 	return packet->fragment == WHOLE && has_ports(packet->protocol);
 }
 
-static __always_inline bool is_way_of(const struct way *way, struct __sk_buff *skb, const struct packet *packet,
-				      __be32 through)
+/* Whether a packet comes as that way's have come: with this header, by this device, out of that tunnel. */
+static __always_inline bool is_way_of(const struct way *way, const struct packet *packet, const struct ethhdr *ethernet,
+				      __u32 from, __be32 through)
 {
-	struct ethhdr *ethernet = (void *)(long)skb->data;
-	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end)
-		return false;
 	const __u16 *mac = (const __u16 *)ethernet->h_source;
 	const __u16 *expected = (const __u16 *)way->from_mac;
 	return way->source_port == packet->source_port && way->destination_port == packet->destination_port &&
 	       address_equal(&way->source, &packet->source) && address_equal(&way->destination, &packet->destination) &&
-	       way->protocol == packet->protocol && way->from == skb->ifindex && way->through == through &&
-	       mac[0] == expected[0] && mac[1] == expected[1] && mac[2] == expected[2];
+	       way->protocol == packet->protocol && way->from == from && way->through == through && mac[0] == expected[0] &&
+	       mac[1] == expected[1] && mac[2] == expected[2];
 }
 
 static __always_inline void remember_way(struct way *way, struct __sk_buff *skb, const struct packet *packet, __be32 through)

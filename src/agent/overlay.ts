@@ -106,7 +106,7 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
     const device = { address, port, mtu: overlayMtu(), addresses, takesOver: plan.handover };
     const vxlan = ensureOverlayDevice(bpfDir, netlink, device);
     writeTunnels(bpfDir, plan.prefixes);
-    changeThisNode(bpfDir, { vxlan, address, overlay_mtu: overlayMtu() });
+    changeThisNode(bpfDir, { vxlan, address, overlay_mtu: overlayMtu(), tunnel_port: port });
     const tunnelled = plan.prefixes.filter(({ endpoint, of }) => endpoint !== undefined && of === 'pods');
     writeOverlayRoutes(
       netlink,

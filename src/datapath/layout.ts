@@ -348,6 +348,8 @@ export interface ThisNode {
   /** Ports of translated flows, none of which the node's sockets are given. */
   readonly first_port: number;
   readonly ports: number;
+  /** UDP port of the overlay, at every node; 0: tbvxlan alone tunnels. */
+  readonly tunnel_port: number;
   /** {@link NO_ADDRESS} where it has none. */
   readonly ipv6: IP;
 }
@@ -363,6 +365,8 @@ export const thisNode = struct<ThisNode>({
   flags: u32,
   first_port: u16,
   ports: u16,
+  tunnel_port: be16,
+  zero: padding(2),
   ipv6: address,
 });
 

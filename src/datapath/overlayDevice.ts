@@ -24,6 +24,9 @@ const FOR_LOOSE_FILTERING = hostPrefix(parseIPv4('169.254.1.2'));
 /** Bytes of Ethernet, VXLAN, UDP and IPv4 headers around an IP packet (RFC 7348 §5). */
 export const OVERLAY_OVERHEAD = 14 + 8 + 8 + 20;
 
+/** RFC 7348 §5, and what the programs use for the same flows: `FIRST_TUNNEL_PORT` in bpf/encapsulation.h. */
+const DYNAMIC_PORTS = [49152, 65535] as const;
+
 export interface OverlayDevice {
   /** This end of the tunnels. */
   readonly address: IPv4;
@@ -86,7 +89,8 @@ function findSuitable(node: Netlink, { port }: OverlayDevice): Link | undefined 
 }
 
 function makeDevice(node: Netlink, { address, port, mtu }: OverlayDevice): Link {
-  addVxlan(node, { name: OVERLAY_DEVICE, tunnel: { by: 'packet' }, port, mtu, mac: overlayMac(address) });
+  const identity = { name: OVERLAY_DEVICE, mtu, mac: overlayMac(address) };
+  addVxlan(node, { ...identity, tunnel: { by: 'packet' }, port, sourcePorts: DYNAMIC_PORTS });
   const link = findLink(node, OVERLAY_DEVICE);
   if (link === undefined) throw new Error(`Cannot make ${OVERLAY_DEVICE}: it is gone again`);
   // Nobody speaks link-local through tunnels.

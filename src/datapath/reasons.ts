@@ -319,6 +319,16 @@ export const REASONS = [
     kind: 'drop',
     sentence: 'A pod asked somebody of whom nobody knows yet whether pods are to be hidden from him.',
   },
+  {
+    name: 'encapsulated',
+    kind: 'event',
+    sentence: 'A program put a packet into its tunnel, past tbvxlan.',
+  },
+  {
+    name: 'decapsulated',
+    kind: 'event',
+    sentence: 'A program took a packet out of its tunnel, past tbvxlan.',
+  },
 ] as const;
 
 export type Reason = (typeof REASONS)[number]['name'];

@@ -13,6 +13,7 @@ const UNKNOWN: ThisNode = {
   flags: 0,
   first_port: 0,
   ports: 0,
+  tunnel_port: 0,
   ipv6: NO_ADDRESS,
 };
 

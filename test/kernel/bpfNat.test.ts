@@ -107,6 +107,7 @@ function stand(ports = 1, flags: number = NODE_FLAGS.masquerades): void {
     vxlan: 0,
     address: parseIP('192.0.2.2') as IPv4,
     overlay_mtu: 1450,
+    tunnel_port: 0,
     flags,
     first_port: PORT,
     ports,

@@ -117,10 +117,11 @@ test('macvlan and VXLAN devices are made as asked; a kind this kernel lacks is r
   addMacvlan(nl, { name: 'child', parent: index, mode: 'bridge', namespace });
   closeSync(namespace);
   assert.equal(right.ip('-d link show child')[0].linkinfo.info_data.mode, 'bridge');
-  addVxlan(nl, { name: 'overlay', tunnel: { by: 'packet' }, port: 4790 });
+  addVxlan(nl, { name: 'overlay', tunnel: { by: 'packet' }, port: 4790, sourcePorts: [50000, 50099] });
   const [overlay] = left.ip('-d link show overlay');
   assert.equal(overlay.linkinfo.info_data.external, true);
   assert.equal(overlay.linkinfo.info_data.port, 4790);
+  assert.deepEqual(overlay.linkinfo.info_data.port_range, { low: 50000, high: 50099 });
   addVxlan(nl, {
     name: 'vni7',
     tunnel: { by: 'vni', vni: 7 },
