@@ -109,10 +109,12 @@ build_fabric() {
 }
 
 start_agent() {
+  local begin=$SECONDS
   # exec: the process that is remembered must be the agent itself, or killing it would kill only a shell.
   (exec nsenter --net=/run/netns/$node_ns dist/tombolo agent --config $home/agent.yaml) >>$home/agent.log 2>&1 &
   echo $! >$home/agent.pid
-  for _ in $(seq 100); do
+  # The verifier takes seconds for all programs, on a machine that is busy with others a minute or two.
+  while kill -0 "$(<$home/agent.pid)" 2>/dev/null && ((SECONDS < begin + 180)); do
     curl -s --max-time 1 --unix-socket $home/run/agent.sock http://agent/v1/status >/dev/null && return
     sleep 0.1
   done

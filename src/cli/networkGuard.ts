@@ -1,7 +1,8 @@
 import { isStoreError, type Store } from '../store/store.ts';
 
 /**
- * Keeps the object that says which segments a node has from being deleted under it: other nodes would be given them.
+ * Keeps the object that says which segments a node has from being deleted under it. It would stay until they are free, which
+ * is not what was meant.
  *
  * @throws {Error} With the reason and what to do instead.
  */
@@ -13,7 +14,7 @@ export async function guardNetwork(store: Store, name: string): Promise<void> {
   const segments = (network?.spec.segments ?? []).map(({ cidr }) => cidr);
   if (node === undefined || segments.length === 0) return;
   throw new Error(
-    `Cannot delete NodeNetwork ${name}: node ${name} is there, and other nodes would be given its segments while its pods run (value ${segments.join(', ')}). Instead: delete the Node once the machine is off, and the segments become free when they have cooled`,
+    `Cannot delete NodeNetwork ${name}: node ${name} is there, and its segments are its own while its pods run (value ${segments.join(', ')}). Instead: delete the Node once the machine is off, and the segments become free when they have cooled`,
   );
 }
 
