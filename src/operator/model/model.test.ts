@@ -318,3 +318,24 @@ test('once the faults are over every node has addresses again, and gives back wh
     { numRuns: Math.ceil(RUNS / 10), includeErrorInReport: true },
   );
 });
+
+test('whoever deletes the NodeNetwork and then the Node of pods that run takes nothing from them', async () => {
+  const calm = { which: 0, fault: 'none', order: 0 } as const;
+  const others: Step[] = [
+    { do: 'wait', seconds: 70 },
+    { do: 'operate', calls: 40, ...calm },
+    { do: 'add', node: 'c', count: 6 },
+    { do: 'serve', node: 'c', ...calm },
+    { do: 'serve', node: 'c', ...calm },
+  ];
+  const gone: Step[] = [
+    { do: 'add', node: 'b', count: 3 },
+    { do: 'serve', node: 'b', ...calm },
+    { do: 'lose', node: 'b' },
+    { do: 'forget', node: 'b' },
+  ];
+  await run([...gone, ...others, ...others, ...others], async (cluster) => {
+    assert.equal(cluster.machine('b').pods.size, 3);
+    assert.notEqual(cluster.machine('c').pods.size, 0);
+  });
+});
