@@ -3,12 +3,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CniError, CODE } from '../../cni/protocol/error.ts';
 import { parseIP } from '../address/ip.ts';
-import { parsePrefix } from '../address/prefix.ts';
 import type { Clock } from '../clock.ts';
 import { Refusal } from '../ipam/allocator.ts';
-import type { PoolRule, Source } from '../ipam/binding.ts';
+import type { Source } from '../ipam/binding.ts';
 import { withBound } from '../ipam/claimObject.ts';
-import { parseSelector } from '../selector/selector.ts';
+import { poolRule } from '../ipam/poolRule.rig.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import type { NodeNetwork, NodeSegment } from '../store/kinds/nodeNetwork.ts';
 import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
@@ -23,17 +22,7 @@ const SHORT: Source = { family: 4, bound: false, pools: ['rack'], why: 'open' };
 const SIX: Source = { family: 6, bound: false, pools: [], why: 'open' };
 const LENT = '10.0.1.7';
 
-const RACK: PoolRule = {
-  name: 'rack',
-  cidr: parsePrefix('10.0.0.0/16'),
-  nodeSelector: parseSelector('all()'),
-  namespaceSelector: undefined,
-  disabled: false,
-  manual: false,
-  workload: true,
-  blockSize: 26,
-  disableBGPExport: false,
-};
+const RACK = poolRule('rack', '10.0.0.0/16');
 
 const REQUEST: LoanRequest = {
   pod: { namespace: 'shop', name: 'web', uid: 'u' },

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parsePrefix } from '../address/prefix.ts';
 import { parseSelector } from '../selector/selector.ts';
 import { BindingError, bind, type PoolRule, type Subject } from './binding.ts';
+import { poolRule } from './poolRule.rig.ts';
 
 const V4 = 'cni.projectcalico.org/ipv4pools';
 const V6 = 'cni.projectcalico.org/ipv6pools';
@@ -14,18 +14,8 @@ function pool(
   namespace?: string,
   more: Partial<PoolRule> = {},
 ): PoolRule {
-  return {
-    name,
-    cidr: parsePrefix(cidr),
-    nodeSelector: parseSelector(node),
-    namespaceSelector: namespace === undefined ? undefined : parseSelector(namespace),
-    disabled: false,
-    manual: false,
-    workload: true,
-    blockSize: 26,
-    disableBGPExport: false,
-    ...more,
-  };
+  const namespaceSelector = namespace === undefined ? undefined : parseSelector(namespace);
+  return poolRule(name, cidr, { nodeSelector: parseSelector(node), namespaceSelector, ...more });
 }
 
 const POOLS = [

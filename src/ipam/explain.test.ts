@@ -3,23 +3,8 @@ import { test } from 'node:test';
 import { parseIP } from '../address/ip.ts';
 import { parsePrefix } from '../address/prefix.ts';
 import { parseSelector } from '../selector/selector.ts';
-import type { PoolRule } from './binding.ts';
 import { explain, type Situation } from './explain.ts';
-
-function pool(name: string, cidr: string, more: Partial<PoolRule> = {}): PoolRule {
-  return {
-    name,
-    cidr: parsePrefix(cidr),
-    nodeSelector: parseSelector(''),
-    namespaceSelector: undefined,
-    disabled: false,
-    manual: false,
-    workload: true,
-    blockSize: 26,
-    disableBGPExport: false,
-    ...more,
-  };
-}
+import { poolRule as pool } from './poolRule.rig.ts';
 
 function usage(cidr: string, name: string, capacity: bigint, used: number): Situation['usage'][number] {
   const segment = { prefix: parsePrefix(cidr), state: 'active', generation: 2, pool: name } as const;

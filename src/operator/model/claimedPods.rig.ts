@@ -1,5 +1,4 @@
 import type { IP } from '../../address/ip.ts';
-import { parsePrefix } from '../../address/prefix.ts';
 import type { Passage } from '../../agent/blockRoutes.ts';
 import { blockOwners, living } from '../../agent/borrowing.ts';
 import { ClaimedAddresses } from '../../agent/claimedAddresses.ts';
@@ -7,11 +6,11 @@ import { ClaimHolders } from '../../agent/claimHolders.ts';
 import { Claims } from '../../agent/claims.ts';
 import { Loans } from '../../agent/loans.ts';
 import { type Allocation, type Owner, Refusal } from '../../ipam/allocator.ts';
-import type { PoolRule, Source } from '../../ipam/binding.ts';
+import type { Source } from '../../ipam/binding.ts';
 import type { ClaimWish } from '../../ipam/claim.ts';
 import type { Ipam } from '../../ipam/ipam.ts';
+import { poolRule } from '../../ipam/poolRule.rig.ts';
 import { silentLog } from '../../log.ts';
-import { parseSelector } from '../../selector/selector.ts';
 import { type Change, follow } from '../../store/follow.ts';
 import { ifThere } from '../../store/ifThere.ts';
 import type { IPClaim } from '../../store/kinds/ipClaim.ts';
@@ -20,17 +19,7 @@ import { type Fault, GatedStore } from './gatedStore.rig.ts';
 import { drain, type VirtualClock } from './virtualClock.rig.ts';
 
 /** The model's pool, as pods see it. */
-const RULE: PoolRule = {
-  name: 'default',
-  cidr: parsePrefix('10.0.0.0/26'),
-  nodeSelector: parseSelector('all()'),
-  namespaceSelector: undefined,
-  disabled: false,
-  manual: false,
-  workload: true,
-  blockSize: 30,
-  disableBGPExport: false,
-};
+const RULE = poolRule('default', '10.0.0.0/26', { blockSize: 30 });
 const SOURCE: Source = { family: 4, bound: false, pools: [RULE.name], why: 'there is no other' };
 
 /** A pod whose name comes again, and with it its address. */
