@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, renameSync, statfsSync, unlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { checked, libc } from '../ffi/libc.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { Attr, bpf, cString } from './bpf.ts';
@@ -83,14 +83,4 @@ export function listPins(directory: string): string[] {
 export function renamePin(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
   renameSync(from, to);
-}
-
-/** A pin's path: `join`, with the one character refused that bpffs refuses. */
-export function pinPath(directory: string, name: string): string {
-  if (name.includes('.') || name.includes('/') || name === '') {
-    throw new Error(
-      `Cannot pin an object: bpffs takes no dots or slashes in names (value ${JSON.stringify(name)})`,
-    );
-  }
-  return join(directory, name);
 }

@@ -75,11 +75,6 @@ export function replaceNeighbour(sink: Sink, neighbour: NewNeighbour): void {
   });
 }
 
-/** @throws {SystemError} `ENOENT` if there is none. */
-export function deleteNeighbour(sink: Sink, neighbour: { index: number; address: IP }): void {
-  sink.apply(byAddress(RTM_DELNEIGH, 0, 0, 'delete neighbour', neighbour));
-}
-
 /** Answers questions for `address` that arrive on the link; needs the sysctl `proxy_ndp` for IPv6. */
 export function addProxy(sink: Sink, proxy: { index: number; address: IP }): void {
   sink.apply(byAddress(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, NTF_PROXY, 'add proxy for', proxy));

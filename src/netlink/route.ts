@@ -4,14 +4,7 @@ import { hasCode } from '../ffi/systemError.ts';
 import { SCOPES, type Scope, scopeOf } from './address.ts';
 import { type Attribute, Attributes, ip, nested, u32 } from './attribute.ts';
 import { familyFromKernel, kernelFamily, kernelFamilyOf } from './family.ts';
-import {
-  type Message,
-  NLM_F_APPEND,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  NLM_F_REPLACE,
-  type Request,
-} from './message.ts';
+import { type Message, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from './message.ts';
 import {
   gatewayAttribute,
   type NextHop,
@@ -119,11 +112,6 @@ export function addRoute(sink: Sink, route: Route): void {
 /** Puts the route in place of the one with its prefix, table and priority, if any, with no moment between. */
 export function replaceRoute(sink: Sink, route: Route): void {
   sink.apply(routeRequest(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, 'replace', route));
-}
-
-/** IPv6: adds next hops to those the prefix has. */
-export function appendRoute(sink: Sink, route: Route): void {
-  sink.apply(routeRequest(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, 'append', route));
 }
 
 /** Deletes the first route that agrees in all that is given. @throws {SystemError} `ESRCH` if there is none. */

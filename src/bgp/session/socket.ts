@@ -22,7 +22,6 @@ const SO_BINDTODEVICE = 25;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const TCP_MD5SIG = 14;
-const TCP_USER_TIMEOUT = 18;
 const TCP_MD5SIG_EXT = 32;
 
 /** The two families' names for one thing: level, then option. */
@@ -186,11 +185,6 @@ export function setKey(fd: number, peers: Prefix, password: string | undefined):
 /** How many of the bytes the kernel takes at once; errors are 0, and come again where the stream is written to. */
 export function sendNow(fd: number, bytes: Uint8Array): number {
   return Math.max(0, calls().send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL));
-}
-
-/** Ends a connection whose bytes are not acknowledged for so many milliseconds. @throws {SystemError} */
-export function setUserTimeout(fd: number, milliseconds: number): void {
-  set(fd, [IPPROTO_TCP, TCP_USER_TIMEOUT], milliseconds);
 }
 
 function opened(family: Family, prepare: (fd: number) => void): number {
