@@ -58,7 +58,7 @@ export function serveCall(
 }
 
 /** Bytes of the whole call, known when its head is there. */
-export function callLength(bytes: Buffer): number | 'too long' | undefined {
+function callLength(bytes: Buffer): number | 'too long' | undefined {
   const end = bytes.indexOf('\r\n\r\n');
   if (end < 0) return bytes.length > HEAD_MAX ? 'too long' : undefined;
   const length = Number(BEGIN.exec(bytes.toString('latin1', 0, BEGIN_MAX))?.[2]);
@@ -66,7 +66,7 @@ export function callLength(bytes: Buffer): number | 'too long' | undefined {
 }
 
 /** @param bytes At least {@link callLength} of them. */
-export function readCall(bytes: Buffer): RawCall {
+function readCall(bytes: Buffer): RawCall {
   const end = bytes.indexOf('\r\n\r\n');
   const head = bytes.toString('utf8', 0, end);
   const [begin = '', verb = '', length = ''] = BEGIN.exec(`${head}\r\n`) ?? [];

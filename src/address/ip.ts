@@ -100,7 +100,7 @@ export function formatIPv4(ip: IPv4): string {
 }
 
 /** Canonical text by RFC 5952; IPv4-mapped addresses end in a dotted quad (§5). */
-export function formatIPv6(ip: IPv6): string {
+function formatIPv6(ip: IPv6): string {
   if (ip >> 32n === 0xffffn) return `::ffff:${formatIPv4(Number(ip & 0xffffffffn) as IPv4)}`;
   const groups = Array.from({ length: 8 }, (_, index) => Number((ip >> BigInt(112 - 16 * index)) & 0xffffn));
   const { start, length } = longestZeroRun(groups);

@@ -12,7 +12,7 @@ export interface LocalHealth {
 }
 
 /** The health of a service on this node; none where nobody may ask for it. */
-export function localHealthOf({ service, slices }: ServiceInput, nodeName: string): LocalHealth | undefined {
+function localHealthOf({ service, slices }: ServiceInput, nodeName: string): LocalHealth | undefined {
   const port = service?.spec.healthCheckNodePort;
   if (!service || !port || service.spec.externalTrafficPolicy !== 'Local') return undefined;
   const ready = slices

@@ -76,7 +76,7 @@ export interface PortInput {
   readonly problems: string[];
 }
 
-export const BALANCE_ANNOTATION = 'network.tombolo.dev/balance';
+const BALANCE_ANNOTATION = 'network.tombolo.dev/balance';
 
 /** Of `service.spec.sessionAffinityConfig`, as the API server fills it in. */
 const DEFAULT_AFFINITY_SECONDS = 10800;

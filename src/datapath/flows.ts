@@ -162,7 +162,7 @@ function iterator(program: string, map: number): MapIterator {
 }
 
 /** Lines of a name and a number; a name that is missing is 0. */
-export function parseCounts(text: string): FlowCounts {
+function parseCounts(text: string): FlowCounts {
   const found = new Map(text.split('\n').map((line) => line.split(' ') as [string, string]));
   const count = (name: keyof FlowCounts) => Number(found.get(name) ?? 0);
   return {

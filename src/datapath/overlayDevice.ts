@@ -39,7 +39,7 @@ export interface OverlayDevice {
 }
 
 /** The same on every node, so that nobody asks for it: `mac_of_node` in bpf/tunnel.h. */
-export function overlayMac(address: IPv4): Mac {
+function overlayMac(address: IPv4): Mac {
   const bytes = Buffer.from([0x02, 0x74, 0, 0, 0, 0]);
   bytes.writeUInt32BE(address, 2);
   return macFromBytes(bytes);

@@ -23,10 +23,10 @@ export interface ServiceView {
 }
 
 /** Services with this label belong to another proxy. */
-export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
+const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 
 /** The name under which a service is known. */
-export function serviceKey(metadata: ServiceObject['metadata']): string {
+function serviceKey(metadata: ServiceObject['metadata']): string {
   return `${metadata.namespace ?? 'default'}/${metadata.name}`;
 }
 

@@ -86,7 +86,7 @@ export function restoreState(allocator: Allocator, { segments, allocations, kept
   }
 }
 
-export function segmentToRecord(segment: Segment): SegmentRecord {
+function segmentToRecord(segment: Segment): SegmentRecord {
   const { prefix, gateway, state, generation, pool, reserved } = segment;
   return {
     cidr: formatPrefix(prefix),
@@ -98,7 +98,7 @@ export function segmentToRecord(segment: Segment): SegmentRecord {
   };
 }
 
-export function segmentFromRecord({ cidr, gateway, reserved, ...rest }: SegmentRecord): Segment {
+function segmentFromRecord({ cidr, gateway, reserved, ...rest }: SegmentRecord): Segment {
   return {
     prefix: parsePrefix(cidr),
     ...(gateway !== undefined && { gateway: parseIP(gateway) }),
@@ -107,7 +107,7 @@ export function segmentFromRecord({ cidr, gateway, reserved, ...rest }: SegmentR
   };
 }
 
-export function allocationToRecord(allocation: Allocation): AllocationRecord {
+function allocationToRecord(allocation: Allocation): AllocationRecord {
   const { owner, pod, addresses, claim, at, boot } = allocation;
   return {
     owner,

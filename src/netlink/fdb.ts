@@ -66,7 +66,7 @@ export function listFdb(nl: Netlink, index: number): FdbEntry[] {
 }
 
 /** `undefined` for what is no entry of an Ethernet table. @throws {RangeError} If the message is damaged. */
-export function readFdb({ payload }: Message): FdbEntry | undefined {
+function readFdb({ payload }: Message): FdbEntry | undefined {
   if (payload.length < NEIGHBOUR_HEADER) {
     throw new RangeError(`Cannot read forwarding entry: header cut short (value ${payload.length} bytes)`);
   }

@@ -24,7 +24,7 @@ const HEADER = 16;
 const IFF_UP = 0x1;
 const IFF_LOWER_UP = 0x10000;
 
-export const IFLA = {
+const IFLA = {
   IFLA_ADDRESS: 1,
   IFLA_IFNAME: 3,
   IFLA_MTU: 4,
@@ -51,7 +51,7 @@ export const IFLA = {
 const WITHOUT_STATISTICS = u32(IFLA.IFLA_EXT_MASK, 1 << 3);
 
 const IFLA_INFO_KIND = 1;
-export const IFLA_INFO_DATA = 2;
+const IFLA_INFO_DATA = 2;
 
 /** RFC 2863 §3.1.14, in the kernel's order. */
 const OPER_STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'] as const;

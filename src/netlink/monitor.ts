@@ -146,7 +146,7 @@ class RouteMonitor implements Monitor {
 }
 
 /** `undefined` for what is none of ours: other families, the IPv6 cache. @throws {RangeError} If it is damaged. */
-export function readEvent(message: Message): KernelEvent | undefined {
+function readEvent(message: Message): KernelEvent | undefined {
   const { type, payload } = message;
   switch (type) {
     case RTM_NEWLINK:

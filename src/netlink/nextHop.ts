@@ -38,7 +38,7 @@ export function gatewayAttribute(gateway: IP, routeFamily: Family): Buffer {
 }
 
 /** @throws {RangeError} If it is no address. */
-export function readGateway(attributes: Attributes): IP | undefined {
+function readGateway(attributes: Attributes): IP | undefined {
   const via = attributes.bytes(RTA_VIA, 2);
   return via === undefined ? attributes.ip(RTA_GATEWAY) : ipFromBytes(via.subarray(2));
 }

@@ -10,8 +10,8 @@ import type { Netlink, Sink } from './socket.ts';
  * 100,000 routes to another router is one message. `struct nhmsg`, include/uapi/linux/nexthop.h.
  */
 
-export const RTM_NEWNEXTHOP = 104;
-export const RTM_DELNEXTHOP = 105;
+const RTM_NEWNEXTHOP = 104;
+const RTM_DELNEXTHOP = 105;
 const RTM_GETNEXTHOP = 106;
 const HEADER = 8;
 const RTNH_F_ONLINK = 4;
@@ -75,7 +75,7 @@ export function listNextHops(nl: Netlink, filter: { protocol?: number } = {}): N
 }
 
 /** @throws {RangeError} If the message is cut short or damaged. */
-export function readNextHopObject({ payload }: Message): NextHopObject | undefined {
+function readNextHopObject({ payload }: Message): NextHopObject | undefined {
   if (payload.length < HEADER) {
     throw new RangeError(`Cannot read next hop: header cut short (value ${payload.length} bytes)`);
   }

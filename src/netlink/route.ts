@@ -22,7 +22,7 @@ export const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 const HEADER = 12;
 
-export const RTA = {
+const RTA = {
   RTA_DST: 1,
   RTA_SRC: 2,
   RTA_IIF: 3,

@@ -182,7 +182,7 @@ function viewOf(
 type StoredSegment = NonNullable<NodeNetwork['spec']['segments']>[number];
 type StoredReport = NonNullable<NonNullable<NodeNetwork['status']>['segments']>[number];
 
-export function readSegment({ cidr, pool, state, generation, until, reserved }: StoredSegment): Segment {
+function readSegment({ cidr, pool, state, generation, until, reserved }: StoredSegment): Segment {
   return {
     cidr: parsePrefix(cidr),
     ...(pool !== undefined && { pool }),

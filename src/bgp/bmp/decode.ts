@@ -21,7 +21,7 @@ import { readAddress, readPeerHeader } from './peerHeader.ts';
 const FAULT: Fault = { code: 0, subcode: 0, what: 'BMP message' };
 
 /** More than a Peer Up with two extended OPENs and text, or an extended UPDATE, can take. */
-export const MAX_BMP_LENGTH = 0x30000;
+const MAX_BMP_LENGTH = 0x30000;
 
 const BGP_LENGTH_AT = 16;
 const BGP_HEADER = 19;

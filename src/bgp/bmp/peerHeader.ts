@@ -49,7 +49,7 @@ const VIEW_FLAGS: Readonly<Record<BmpView, number>> = {
   'loc-rib-filtered': FLAG_FILTERED,
 };
 
-export function isLocRib({ view }: PeerHeader): boolean {
+function isLocRib({ view }: PeerHeader): boolean {
   return view === 'loc-rib' || view === 'loc-rib-filtered';
 }
 

@@ -22,7 +22,7 @@ export interface AttributeEdit {
 /** A route's priority is a metric, LOCAL_PREF the other way round (Calico's mapping). */
 const PRIORITY_BASE = 0x7fffffff;
 /** The priority of a route that nobody gave one. */
-export const NORMAL_PRIORITY = 1024;
+const NORMAL_PRIORITY = 1024;
 
 /** The kernel metric that a LOCAL_PREF stands for; ordinary preferences are no metrics. */
 export function priorityOf(localPreference: number): number {

@@ -25,7 +25,7 @@ export const LLGR_STALE = 8;
 export const NO_LLGR = 16;
 export const GRACEFUL_SHUTDOWN = 32;
 export const HAS_MED = 64;
-export const HAS_LOCAL_PREF = 128;
+const HAS_LOCAL_PREF = 128;
 
 const COMMUNITY_FLAGS: ReadonlyMap<number, number> = new Map([
   [0xffffff01, NO_EXPORT],

@@ -177,7 +177,7 @@ export class IPv6Keys implements NlriKeys {
 }
 
 /** Any other family: the bytes that identify a route, cut out of its NLRI. */
-export class ByteKeys implements NlriKeys {
+class ByteKeys implements NlriKeys {
   readonly partial: boolean;
   readonly #family: AfiSafi;
   readonly #seed: number;

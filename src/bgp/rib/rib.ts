@@ -44,7 +44,7 @@ export interface RibOptions {
   readonly capacity?: number;
 }
 
-export const DEFAULT_DECISION: DecisionOptions = {
+const DEFAULT_DECISION: DecisionOptions = {
   alwaysCompareMed: false,
   maximumPaths: 64,
   relaxedMultipath: true,

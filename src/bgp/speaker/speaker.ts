@@ -344,7 +344,7 @@ export class Speaker {
 }
 
 /** How far a session's packets go: one hop to an external peer unless told otherwise, anywhere to an internal one. */
-export function reachOf({ remoteAs, localAs, multihop, ttlSecurity }: SessionConfig): Reach {
+function reachOf({ remoteAs, localAs, multihop, ttlSecurity }: SessionConfig): Reach {
   if (ttlSecurity !== undefined) return { ttl: 255, minimumTtl: 256 - ttlSecurity };
   const internal = remoteAs === 'internal' || remoteAs === localAs;
   return { ttl: internal ? 255 : multihop, minimumTtl: 0 };

@@ -179,7 +179,7 @@ const FAMILIES: readonly FamilyArbitrary[] = [
 const unknownFamily = family.filter((value) => FAMILIES.every((known) => known.family !== value));
 
 /** Families whose routes carry path identifiers in the properties. */
-export const ADD_PATH: ReadonlySet<AfiSafi> = new Set([IPV6_UNICAST, L2VPN_EVPN]);
+const ADD_PATH: ReadonlySet<AfiSafi> = new Set([IPV6_UNICAST, L2VPN_EVPN]);
 
 function routes(known: FamilyArbitrary, withdrawn: boolean, minLength = 0): fc.Arbitrary<Nlri[]> {
   const route = known.route(withdrawn);

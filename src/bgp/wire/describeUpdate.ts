@@ -120,7 +120,7 @@ function describeNextHop(nextHop: NextHop | Buffer): string | string[] {
 }
 
 /** `65001 65002 {65003 65004} (65005)`: sets in braces, confederations in parentheses or brackets. */
-export function formatAsPath(segments: readonly Segment[]): string {
+function formatAsPath(segments: readonly Segment[]): string {
   const [open, close] = [
     { AS_SEQUENCE: '', AS_SET: '{', AS_CONFED_SEQUENCE: '(', AS_CONFED_SET: '[' },
     { AS_SEQUENCE: '', AS_SET: '}', AS_CONFED_SEQUENCE: ')', AS_CONFED_SET: ']' },

@@ -38,7 +38,7 @@ export const label = text({
   means: 'lower-case letters, digits and hyphens',
   max: 63,
 });
-export const subdomain = text({
+const subdomain = text({
   pattern: /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
   means: 'lower-case letters, digits, hyphens and dots',
   max: 253,

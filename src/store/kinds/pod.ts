@@ -57,6 +57,6 @@ export const pod = defineKind({
 export type Pod = StoredObject & Of<typeof body>;
 
 /** Every address of a pod, the primary one first; none while it has none. */
-export function podIPs({ status }: Pick<Pod, 'status'>): string[] {
+function podIPs({ status }: Pick<Pod, 'status'>): string[] {
   return status?.podIPs?.map(({ ip }) => ip) ?? (status?.podIP === undefined ? [] : [status.podIP]);
 }
