@@ -10,7 +10,7 @@ import { cgroupRoot, openCgroup } from '../../src/ebpf/cgroup.ts';
 import { be16, padding, raw, struct, u32, u64 } from '../../src/ebpf/codec.ts';
 import { explained, FEATURES } from '../../src/ebpf/features.ts';
 import { MapIterator } from '../../src/ebpf/iterator.ts';
-import { createLink, updateLink } from '../../src/ebpf/link.ts';
+import { createLink, linkInfo, updateLink } from '../../src/ebpf/link.ts';
 import { BpfMap, createMap, mapInfo, openMap, openMapById, perCpu } from '../../src/ebpf/map.ts';
 import { LoadError, type LoadedObject, loadObject, readBtf } from '../../src/ebpf/object.ts';
 import { listPins, makePinDirectory, openPin, pin, replacePin, unpin } from '../../src/ebpf/pin.ts';
@@ -278,13 +278,17 @@ test('an error is explained by the feature that is missing, and only by that', (
   );
 });
 
-test('a cgroup link is pinned, and takes another program without a gap', () => {
+test('a cgroup link takes another program without a gap', () => {
   mkdirSync(cgroup);
   try {
     const other = loadObject(join(directory, 'object.o'), { programs: ['tbt_connect4'] });
     withDescriptor(openCgroup(cgroup), (fd) => {
       const link = createLink(fdOf('tbt_connect4'), fd, 'cgroup_inet4_connect');
-      updateLink(link, other.programs.get('tbt_connect4') ?? -1);
+      const before = linkInfo(link);
+      const next = other.programs.get('tbt_connect4') ?? -1;
+      updateLink(link, next);
+      assert.deepEqual(linkInfo(link), { ...before, programId: programInfo(next).id });
+      assert.notEqual(linkInfo(link).programId, before.programId);
       closeSync(link);
     });
     other.close();
