@@ -195,6 +195,25 @@ export function anything(): Schema<unknown> {
   return { check() {}, json: { 'x-kubernetes-preserve-unknown-fields': true } };
 }
 
+/**
+ * Empty fields are absent ones, as in Kubernetes; elements of lists stay.
+ *
+ * @returns The very value if there are none.
+ */
+export function withoutEmpty(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    const items = value.map(withoutEmpty);
+    return items.every((item, index) => item === value[index]) ? value : items;
+  }
+  if (!isRecord(value)) return value;
+  const before = Object.entries(value);
+  const after = before.flatMap(([name, field]) =>
+    field === null ? [] : ([[name, withoutEmpty(field)]] as const),
+  );
+  const same = after.length === before.length && after.every(([name, field]) => field === value[name]);
+  return same ? value : Object.fromEntries(after);
+}
+
 /** `spec.cidr: expected a prefix (value "10.0.0.1/24")`. */
 export function formatProblem({ path, reason, value }: Problem): string {
   const shown = value === undefined ? '' : ` (value ${abbreviated(JSON.stringify(value))})`;

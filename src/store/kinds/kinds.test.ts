@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import type { BGPPeer } from './bgpPeer.ts';
 import { definitionOf, InvalidObject, KIND_NAMES, kindNamed, parseObject } from './registry.ts';
 
 function problemOf(yaml: string): string {
@@ -143,7 +144,20 @@ test('unknown fields pass in the kinds of Kubernetes', () => {
 });
 
 test('empty fields are absent ones', () => {
-  parseObject(parse(ours('BGPPeer', '{ peerIP: 10.0.0.1, asNumber: 64512, nodeSelector: ~ }')));
+  const { spec } = parseObject(
+    parse(
+      ours(
+        'BGPPeer',
+        '{ peerIP: 10.0.0.1, node: ~, nodeSelector: has(rack), password: { secretKeyRef: ~ } }',
+      ),
+    ),
+  ) as BGPPeer;
+  assert.deepEqual(spec, { peerIP: '10.0.0.1', nodeSelector: 'has(rack)', password: {} });
+});
+
+test('an object in which nothing is empty is not copied', () => {
+  const peer = parse(ours('BGPPeer', '{ peerIP: 10.0.0.1, filters: [a] }'));
+  assert.equal((parseObject(peer) as BGPPeer).spec, peer.spec);
 });
 
 test('a kind is found by whatever people call it, and no two share a name', () => {

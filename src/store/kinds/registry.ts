@@ -1,4 +1,4 @@
-import { formatProblem, isRecord, type Of, type Problem } from '../schema.ts';
+import { formatProblem, isRecord, type Of, type Problem, withoutEmpty } from '../schema.ts';
 import { bgpConfiguration } from './bgpConfiguration.ts';
 import { bgpFilter } from './bgpFilter.ts';
 import { bgpPeer } from './bgpPeer.ts';
@@ -79,7 +79,8 @@ export class InvalidObject extends Error {
  *
  * @throws {InvalidObject} If it is not one.
  */
-export function parseObject(value: unknown): ObjectOf<Kind> {
+export function parseObject(written: unknown): ObjectOf<Kind> {
+  const value = withoutEmpty(written);
   if (!isRecord(value)) {
     throw new InvalidObject('object', [{ path: '', reason: 'expected an object with kind', value }]);
   }
