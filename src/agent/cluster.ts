@@ -1,6 +1,5 @@
 import type { IP } from '../address/ip.ts';
 import { hostPrefix, type Prefix, samePrefix } from '../address/prefix.ts';
-import { systemClock } from '../clock.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Segment } from '../ipam/segment.ts';
 import type { Log } from '../log.ts';
@@ -14,15 +13,10 @@ import type { Supply } from './addresses.ts';
 import type { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
 import type { Bgp } from './bgp.ts';
 import { Bindings } from './binding.ts';
-import { BlockRoutes } from './blockRoutes.ts';
-import { blockOwners, borrowingOf, living } from './borrowing.ts';
-import { ClaimedAddresses } from './claimedAddresses.ts';
-import { ClaimHolders } from './claimHolders.ts';
-import { Claims } from './claims.ts';
+import { claimSupply } from './claimSupply.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import type { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
-import { Loans } from './loans.ts';
 import { networkStatus, publishStatus, registerNode } from './nodeObjects.ts';
 import type { Overlay } from './overlay.ts';
 import { ownNetwork, segmentsOf } from './segments.ts';
@@ -94,55 +88,22 @@ export function joinCluster(parts: ClusterParts): Cluster {
     now: Date.now,
     log: log.part('events'),
   });
-  const blocks = new BlockRoutes(netlink, store.store, config.bgp === undefined);
-  const borrowing = borrowingOf({
+  const { blocks, borrowing, claims, claimed, holders, loans, reconcileClaims } = claimSupply({
     config,
     node: node.name,
+    netlink,
+    ipam,
+    store: store.store,
     bindings,
-    blockRouting: (address) => overlay.blockRouting(address),
-  });
-  const claims = new Claims(systemClock);
-  const claimParts = { claims, store: store.store, node: node.name, ipam, log: log.part('claims') };
-  const claimed = new ClaimedAddresses({
-    ...claimParts,
-    // Tunnels follow what the borrowers say of themselves, and go before black holes.
-    letThrough: async (passages) =>
-      config.routing === 'underlay'
-        ? blocks.letThrough(passages)
-        : new Set(
-            passages
-              .filter((passage) => overlay.leadsTo(passage.address, passage.node))
-              .map(({ address }) => address),
-          ),
-  });
-  const holders = new ClaimHolders({
-    ...claimParts,
-    rules: () => bindings.rules(),
-    reasonNotToBorrow: borrowing.reasonAgainst,
-    blockOwners: (addresses) => blockOwners(store.store, addresses),
+    events,
+    bgp,
+    overlay,
     borrowedChanged: () => {
       bgp.changed();
       publish.now();
     },
-    isWithdrawn: (address) => bgp.isWithdrawn(hostPrefix(address)),
-    tell: (pod, happening) => events.record({ kind: 'Pod', ...pod }, happening),
-    clock: systemClock,
+    log: log.part('claims'),
   });
-  const loans = new Loans({
-    ...claimParts,
-    holders,
-    rules: () => bindings.rules(),
-    routing: config.routing,
-    reasonNotToBorrow: borrowing.reasonAgainstPool,
-    // Followed for the ways to them anyhow: a list of thousands for each ADD that starves would be a burden for the server.
-    networks: async () => overlay.networks() ?? (await store.store.list('NodeNetwork')).items,
-    living: (nodes) => living(store.store, nodes),
-    clock: systemClock,
-  });
-  const reconcileClaims = async () => {
-    await holders.reconcile();
-    await claimed.reconcile();
-  };
   let network: NodeNetwork | undefined;
   let retry: NodeJS.Timeout | undefined;
   let resting: NodeJS.Timeout | undefined;
