@@ -175,7 +175,7 @@ export class NodeLab implements Lab {
     const { tb_node, tb_pods, tb_tunnels } = this.#datapath.maps;
     const [address, mac, gateway] = [parseIP('192.0.2.2') as IPv4, bytesOf(POD_MAC), bytesOf(HOST_MAC)];
     tb_node.set(0, {
-      ...{ uplinks: [this.#index.up0], vxlan: 0, overlay_mtu: 0, flags: 0 },
+      ...{ uplinks: [this.#index.up0], vxlan: 0, overlay_mtu: 0, tunnel_port: 0, flags: 0 },
       ...{ address, first_port: 20_000, ports: 1_000, ipv6: NO_ADDRESS },
     });
     tb_pods.set(parseIP(CLIENT), { ifindex: this.#index.tbo, flags: 0, mac, gateway });

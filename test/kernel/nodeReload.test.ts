@@ -16,9 +16,8 @@ import { NodeWorld, type Pod } from './nodeWorld.ts';
 
 const namespaces = new TestNamespaces('tbtreload');
 const VIP = '10.96.3.1';
-const CONNECTIONS = 3_000;
-/** The verifier takes seconds of a processor for each. */
-const RELOADS = 6;
+const CONNECTIONS = 10_000;
+const RELOADS = 100;
 const KILLS = 3;
 
 /**
@@ -102,7 +101,7 @@ describe('short connections through a service', () => {
     assert.deepEqual(lost, []);
     assert.ok(made >= CONNECTIONS, `${made} connections`);
     // A stall of a busy machine is no loss; a gap at every replacement would be.
-    assert.ok(late < RELOADS, `${late} connections had to repeat a packet`);
+    assert.ok(late < RELOADS / 2, `${late} connections had to repeat a packet`);
   });
 });
 
