@@ -160,6 +160,7 @@ describe('agents under leaves', () => {
     const ping = leaf.router.namespace.start('ping', ['-n', '-q', '-i', '0.02', '-w', '12', target], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    const ended = once(ping, 'close');
     let said = '';
     ping.stdout?.on('data', (text) => {
       said += String(text);
@@ -172,7 +173,7 @@ describe('agents under leaves', () => {
     a.restart();
     await a.ready();
     await eventually('the session is back', () => a.isUp('leaf'));
-    await once(ping, 'close');
+    await ended;
     assert.match(said, /(\d+) packets transmitted, \1 received, 0% packet loss/, said);
     assert.equal((await a.neighbour('leaf'))?.negotiated?.gracefulRestart, true);
     assert.equal(via(a.router, '10.77.2.0/24'), '10.99.0.2');
@@ -309,6 +310,7 @@ describe('agents under leaves', () => {
     const ping = from.namespace.start('ping', ['-n', '-q', '-i', '0.05', '-w', '44', to.address], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    const ended = once(ping, 'close');
     let said = '';
     ping.stdout?.on('data', (text) => {
       said += String(text);
@@ -334,7 +336,7 @@ describe('agents under leaves', () => {
     assert.match(a.cli('status'), /10\.99\.0\.2 +\| route reflection +\| up/);
     store.edit('Node/b', { labels });
     await eventually('the mesh is back', async () => (await sessions(a)) === 'leaf,node b,node c', 60_000);
-    await once(ping, 'close');
+    await ended;
     assert.match(said, /(\d+) packets transmitted, \1 received, 0% packet loss/, said);
     assert.equal(
       (await a.neighbour('node b'))?.established,
