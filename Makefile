@@ -53,7 +53,7 @@ test test-kernel test-interop test-racks: DEPENDENCIES = test
 # What takes long comes first.
 test: lint build
 	@echo "make: all tests"
-	@$(RUN_TESTS) test/racks test/interop test/kernel $(UNIT_TESTS)
+	@$(RUN_TESTS) test/kernel/nodeReload.test.ts test/racks test/interop test/kernel $(UNIT_TESTS)
 
 test-unit: node_modules
 	@echo "make: unit and property tests"

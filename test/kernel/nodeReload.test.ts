@@ -6,9 +6,10 @@ import { setTimeout } from 'node:timers/promises';
 import { RecordStore } from '../../src/attach/record.ts';
 import { pinDirectory } from '../../src/datapath/directory.ts';
 import { datapathPodPrograms } from '../../src/datapath/podPrograms.ts';
-import { loadDatapath } from '../../src/datapath/programs.ts';
+import { loadDatapath, TC_PROGRAMS } from '../../src/datapath/programs.ts';
 import { withDescriptor } from '../../src/ebpf/bpf.ts';
-import { openPin } from '../../src/ebpf/pin.ts';
+import { loadObject } from '../../src/ebpf/object.ts';
+import { openPin, replacePin } from '../../src/ebpf/pin.ts';
 import { programInfo } from '../../src/ebpf/program.ts';
 import { silentLog } from '../../src/log.ts';
 import { TestNamespaces } from './namespaces.ts';
@@ -17,7 +18,10 @@ import { NodeWorld, type Pod } from './nodeWorld.ts';
 const namespaces = new TestNamespaces('tbtreload');
 const VIP = '10.96.3.1';
 const CONNECTIONS = 10_000;
+/** Of the programs that the connections come by, anew from their objects each time. */
 const RELOADS = 100;
+/** Of everything a node has, as by an agent of another version: the verifier takes seconds for each. */
+const UPGRADES = 10;
 const KILLS = 3;
 
 /**
@@ -72,7 +76,7 @@ describe('short connections through a service', () => {
     namespaces.close();
   });
 
-  test(`of which ${CONNECTIONS} are made while programs are replaced ${RELOADS} times and the agent is killed: none is lost`, async (t) => {
+  test(`of which ${CONNECTIONS} are made while programs are reloaded ${RELOADS} times and the agent is killed: none is lost`, async (t) => {
     const client = pod.namespace.start(process.execPath, ['-e', CLIENT], {
       env: {},
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -82,10 +86,12 @@ describe('short connections through a service', () => {
       said += text;
     });
     const ended = once(client, 'close');
-    const replace = upgrade(world);
+    const node = new Replacements(world);
     const programs = new Set<number>();
     for (let reload = 0; reload < RELOADS; reload++) {
-      programs.add(replace());
+      if (reload % (RELOADS / UPGRADES) === 0) node.upgrade();
+      node.reload();
+      programs.add(node.program());
       await setTimeout(10);
     }
     assert.equal(programs.size, RELOADS);
@@ -105,21 +111,54 @@ describe('short connections through a service', () => {
   });
 });
 
-/** What an agent of another version does when it starts. Returns the program that the pods now have at egress. */
-function upgrade({ rig }: NodeWorld): () => number {
-  const { bpfDir } = rig;
-  const objects = join(import.meta.dirname, '../../dist/bpf');
-  const records = new RecordStore(join(rig.directory, 'state'));
-  const pods = datapathPodPrograms({ bpfDir, mode: { socket: false, packet: true }, records });
-  return () => {
-    const loaded = loadDatapath({ bpfDir, objects, cgroup: undefined, log: silentLog });
+class Replacements {
+  readonly #bpfDir: string;
+  readonly #objects = join(import.meta.dirname, '../../dist/bpf');
+  readonly #pods: ReturnType<typeof datapathPodPrograms>;
+
+  constructor({ rig }: NodeWorld) {
+    this.#bpfDir = rig.bpfDir;
+    const records = new RecordStore(join(rig.directory, 'state'));
+    this.#pods = datapathPodPrograms({ bpfDir: rig.bpfDir, mode: { socket: false, packet: true }, records });
+  }
+
+  /** What an agent of another version does when it starts. */
+  upgrade(): void {
+    const loaded = loadDatapath({
+      bpfDir: this.#bpfDir,
+      objects: this.#objects,
+      cgroup: undefined,
+      log: silentLog,
+    });
     try {
-      assert.deepEqual(pods.replaceAll(), []);
+      assert.deepEqual(this.#pods.replaceAll(), []);
       loaded.settle();
     } finally {
       loaded[Symbol.dispose]();
     }
-    const pin = openPin(pinDirectory(bpfDir).program('tb_eth0_egress'));
-    return withDescriptor(pin, programInfo).id;
-  };
+  }
+
+  /** The programs of the pods' `eth0`, over the maps that are there. */
+  reload(): void {
+    const directory = pinDirectory(this.#bpfDir);
+    for (const name of ['eth0_egress', 'eth0_ingress'] as const) {
+      const object = loadObject(join(this.#objects, `${name}.o`), {
+        constants: {},
+        maxEntries: {},
+        types: TC_PROGRAMS,
+        reuse: (wanted) => openPin(directory.map(wanted.name)),
+      });
+      try {
+        for (const [program, fd] of object.programs) replacePin(fd, directory.program(program));
+      } finally {
+        object.close();
+      }
+    }
+    assert.deepEqual(this.#pods.replaceAll(), []);
+  }
+
+  /** What the pods have at egress. */
+  program(): number {
+    return withDescriptor(openPin(pinDirectory(this.#bpfDir).program('tb_eth0_egress')), programInfo).id;
+  }
 }

@@ -20,7 +20,7 @@ const { values, positionals } = parseArgs({
   options: { slots: { type: 'string', default: '2' } },
 });
 const began = performance.now();
-const waiting = positionals.flatMap(testFiles);
+const waiting = [...new Set(positionals.flatMap(testFiles))];
 const running = new Set<TestFile>();
 const results: Result[] = [];
 /** What failed beside other files, and passed alone. */
