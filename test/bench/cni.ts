@@ -6,6 +6,7 @@ import { withNamespace } from '../../src/netlink/namespace.ts';
 import { TestAgent } from '../kernel/cniAgentRig.ts';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { timeCalls } from './call.ts';
+import { Machine } from './machine.ts';
 import { formatSpread, inTurns, ratios, type Spread, spreadOf } from './ratio.ts';
 import { report } from './report.ts';
 
@@ -88,8 +89,12 @@ interface Lifetime {
 let count = 0;
 
 /** Milliseconds of the ADD and the DEL of new pods, a number of them at a time, of each plugin; the warm-up is not in there. */
-async function lifetimes(names: readonly Plugin[], together: number, rounds: number) {
-  const times = new Map<Plugin, Lifetime[]>(names.map((name) => [name, []]));
+function lifetimes(
+  names: readonly Plugin[],
+  together: number,
+  rounds: number,
+  machine: Machine,
+): Promise<Map<string, Lifetime[]>> {
   const contenders = names.map((name) => ({
     name,
     run: () => {
@@ -97,21 +102,18 @@ async function lifetimes(names: readonly Plugin[], together: number, rounds: num
       const add = run('ADD', name, pods);
       const del = run('DEL', name, pods);
       for (const pod of pods) pod.remove();
-      times.get(name)?.push({ add, del });
-      return add + del;
+      return { add, del };
     },
   }));
-  await inTurns(contenders, rounds);
-  // The round that warms up is the first of each.
-  return new Map([...times].map(([name, all]) => [name, all.slice(1)]));
+  return inTurns(contenders, rounds, machine);
 }
 
-function rowsOf(times: ReadonlyMap<Plugin, readonly Lifetime[]>): string[][] {
+function rowsOf(times: ReadonlyMap<string, readonly Lifetime[]>): string[][] {
   return [...times.keys()].map((name) => [name, ...cellsOf(times, name)]);
 }
 
 /** Under all of the header but its first column. */
-function cellsOf(times: ReadonlyMap<Plugin, readonly Lifetime[]>, name: Plugin): string[] {
+function cellsOf(times: ReadonlyMap<string, readonly Lifetime[]>, name: string): string[] {
   return (['add', 'del'] as const).flatMap((verb) => {
     const [own, base] = [name, BASE].map((each) => (times.get(each) ?? []).map((lifetime) => lifetime[verb]));
     if (own === undefined || base === undefined) return [];
@@ -120,7 +122,7 @@ function cellsOf(times: ReadonlyMap<Plugin, readonly Lifetime[]>, name: Plugin):
 }
 
 /** ADD and DEL of one pod at a time, while more and more others are there; a row for each number of them. */
-async function besideOthers(): Promise<string[][]> {
+async function besideOthers(machine: Machine): Promise<string[][]> {
   const rows: string[][] = [];
   const standing: TestNamespace[] = [];
   for (const number of STANDING) {
@@ -129,7 +131,7 @@ async function besideOthers(): Promise<string[][]> {
       run('ADD', 'launcher and agent', pods);
       standing.push(...pods);
     }
-    const times = await lifetimes(['launcher and agent', BASE], 1, ROUNDS_BESIDE);
+    const times = await lifetimes(['launcher and agent', BASE], 1, ROUNDS_BESIDE, machine);
     rows.push([String(number), ...cellsOf(times, 'launcher and agent')]);
   }
   while (standing.length > 0) run('DEL', 'launcher and agent', standing.splice(0, TOGETHER));
@@ -145,9 +147,10 @@ async function main(): Promise<void> {
   const agent = await TestAgent.start({ node, directory, bpfDir, segments: ['10.200.0.0/16'] });
   try {
     const names = Object.keys(plugins) as Plugin[];
-    const single = await lifetimes(names, 1, ROUNDS);
-    const crowd = await lifetimes(['launcher and agent', BASE], TOGETHER, ROUNDS_TOGETHER);
-    const beside = await besideOthers();
+    const machine = new Machine();
+    const single = await lifetimes(names, 1, ROUNDS, machine);
+    const crowd = await lifetimes(['launcher and agent', BASE], TOGETHER, ROUNDS_TOGETHER, machine);
+    const beside = await besideOthers(machine);
     report({
       title: 'CNI: time of ADD and DEL',
       command: 'make bench-cni',
@@ -159,7 +162,7 @@ async function main(): Promise<void> {
       notes:
         'The kernel answers the removal of a veth pair an RCU barrier after it is gone; ptp waits for the answer, Tombolo until it is ' +
         'gone. The bundle is what runs while there is no agent: most of its time is the start of Node. The agent is new: the ' +
-        'sooner after its start, the slower it is.',
+        `sooner after its start, the slower it is. ${machine.note()}`,
     });
     report({
       title: `CNI: ${TOGETHER} pods at once`,

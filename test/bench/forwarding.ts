@@ -1,5 +1,4 @@
 // `make bench-forwarding`: what lies between two pods, on two nodes and on one.
-import { loadavg, release } from 'node:os';
 import { TestNamespaces } from '../kernel/namespaces.ts';
 import { behindLeaf, type MakeFabric, wired } from './fabric.ts';
 import {
@@ -10,8 +9,10 @@ import {
   type Way,
   workplace,
 } from './forwardingWorlds.ts';
-import { formatSpread, inTurns, ratios, spreadOf } from './ratio.ts';
+import { Machine } from './machine.ts';
+import { inTurns } from './ratio.ts';
 import { report } from './report.ts';
+import { type Sample, type Samples, sampleCells } from './sample.ts';
 import { measure, SERVER_PORT } from './servicesLoad.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 7);
@@ -19,19 +20,7 @@ const COMMAND = 'make bench-forwarding';
 const MEASURES = ['throughput', 'long', 'short'] as const;
 type Measure = (typeof MEASURES)[number];
 
-/** By way, one per round. */
-interface Outcome {
-  readonly rates: ReadonlyMap<string, readonly number[]>;
-  readonly efficiencies: ReadonlyMap<string, readonly number[]>;
-}
-
-type Results = Readonly<Record<Measure, Outcome>>;
-
-/** One measurement, and how much of it a second of CPU time is enough for. */
-interface Sample {
-  readonly rate: number;
-  readonly perCpuSecond: number;
-}
+type Results = Readonly<Record<Measure, Samples>>;
 
 /** Gigabits per second of one TCP connection. */
 function throughput({ client, address }: Way): Sample {
@@ -47,7 +36,7 @@ function throughput({ client, address }: Way): Sample {
 async function one(way: Way, what: Measure): Promise<Sample> {
   if (what === 'throughput') return throughput(way);
   const { client, server, address } = way;
-  const { requestsPerSecond, cpuSeconds } = await measure({
+  return measure({
     client,
     server,
     address,
@@ -55,37 +44,26 @@ async function one(way: Way, what: Measure): Promise<Sample> {
     kind: what,
     portRange: what === 'long' ? 0 : 1,
   });
-  return { rate: requestsPerSecond, perCpuSecond: 1 / cpuSeconds };
 }
 
-async function measureAll(ways: ReadonlyMap<string, Way>): Promise<Results> {
-  const results: Partial<Record<Measure, Outcome>> = {};
-  for (const what of MEASURES) {
-    const efficiencies = new Map([...ways.keys()].map((name) => [name, [] as number[]]));
-    const contenders = [...ways].map(([name, way]) => ({
-      name,
-      async run() {
-        const { rate, perCpuSecond } = await one(way, what);
-        efficiencies.get(name)?.push(perCpuSecond);
-        return rate;
-      },
-    }));
-    const rates = await inTurns(contenders, ROUNDS);
-    // As with the rates, the first round has warmed up.
-    for (const values of efficiencies.values()) values.shift();
-    results[what] = { rates, efficiencies };
-  }
-  return results as Results;
+async function measureAll(ways: ReadonlyMap<string, Way>, machine: Machine): Promise<Results> {
+  const samples = (what: Measure) =>
+    inTurns(
+      [...ways].map(([name, way]) => ({ name, run: () => one(way, what) })),
+      ROUNDS,
+      machine,
+    );
+  return {
+    throughput: await samples('throughput'),
+    long: await samples('long'),
+    short: await samples('short'),
+  };
 }
 
 function row(name: string, results: Results, base: string): string[] {
-  const cells = MEASURES.flatMap((what) => {
-    const { rates, efficiencies } = results[what];
-    const ratio = (of: Outcome['rates']) =>
-      name === base ? '1' : formatSpread(ratios(of.get(name) ?? [], of.get(base) ?? []), 3);
-    const median = spreadOf(rates.get(name) ?? []).median;
-    return [median.toFixed(what === 'throughput' ? 1 : 0), ratio(rates), ratio(efficiencies)];
-  });
+  const cells = MEASURES.flatMap((what) =>
+    sampleCells(results[what], name, base, what === 'throughput' ? 1 : 0),
+  );
   return [name, ...cells];
 }
 
@@ -179,17 +157,16 @@ try {
       goal: 'Goal: ahead of both.',
     },
   ];
-  const show = (loads: readonly number[]) => loads.map((load) => load.toFixed(1)).join(', ');
   for (const { title, ways, base, method, goal } of tables) {
-    const before = loadavg();
-    const results = await measureAll(ways);
+    const machine = new Machine();
+    const results = await measureAll(ways, machine);
     report({
       title,
       command: COMMAND,
       method: `${METHOD} ${method}`.trimEnd(),
       header: HEADER,
       rows: [...ways.keys()].map((name) => row(name, results, base)),
-      notes: `${goal} Linux ${release()}. Load averages of the machine before: ${show(before)}; after: ${show(loadavg())}.`,
+      notes: `${goal} ${machine.note()}`,
     });
   }
 } finally {

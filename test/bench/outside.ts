@@ -1,10 +1,11 @@
 // `make bench-outside`: node ports and announced addresses, asked by a client outside, beside iptables.
-import { loadavg, release } from 'node:os';
 import { TestNamespaces } from '../kernel/namespaces.ts';
 import { workplace } from './forwardingWorlds.ts';
+import { Machine } from './machine.ts';
 import { FRONTENDS, iptablesOutside, type OutsideWay, PLACES, TomboloOutside } from './outsideWorlds.ts';
-import { formatSpread, inTurns, ratios, spreadOf } from './ratio.ts';
+import { inTurns } from './ratio.ts';
 import { report } from './report.ts';
+import { type Samples, sampleCells } from './sample.ts';
 import { type Kind, measure } from './servicesLoad.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
@@ -14,33 +15,12 @@ const SIZES = [PLACES.length, MANY];
 const KINDS = ['long', 'short'] as const satisfies readonly Kind[];
 const BASE = `iptables, services: ${MANY}`;
 
-/** By who serves, one per round. */
-interface Outcome {
-  readonly rates: ReadonlyMap<string, readonly number[]>;
-  readonly efficiencies: ReadonlyMap<string, readonly number[]>;
-}
-
-async function compare(ways: ReadonlyMap<string, OutsideWay>, kind: Kind): Promise<Outcome> {
-  const efficiencies = new Map([...ways.keys()].map((name) => [name, [] as number[]]));
+function compare(ways: ReadonlyMap<string, OutsideWay>, kind: Kind, machine: Machine): Promise<Samples> {
   const contenders = [...ways].map(([name, way]) => ({
     name,
-    async run() {
-      const portRange = KINDS.indexOf(kind);
-      const { requestsPerSecond, cpuSeconds } = await measure({ ...way, kind, portRange });
-      efficiencies.get(name)?.push(1 / cpuSeconds);
-      return requestsPerSecond;
-    },
+    run: () => measure({ ...way, kind, portRange: KINDS.indexOf(kind) }),
   }));
-  const rates = await inTurns(contenders, ROUNDS);
-  // As with the rates, the first round has warmed up.
-  for (const values of efficiencies.values()) values.shift();
-  return { rates, efficiencies };
-}
-
-function cellsOf({ rates, efficiencies }: Outcome, name: string): string[] {
-  const ratio = (of: Outcome['rates']) =>
-    name === BASE ? '1' : formatSpread(ratios(of.get(name) ?? [], of.get(BASE) ?? []), 3);
-  return [spreadOf(rates.get(name) ?? []).median.toFixed(0), ratio(rates), ratio(efficiencies)];
+  return inTurns(contenders, ROUNDS, machine);
 }
 
 const namespaces = new TestNamespaces('outsidebench');
@@ -54,7 +34,7 @@ try {
   for (const { size, world } of worlds) {
     servers.set(`Tombolo, services: ${size}`, await world.start(size, directory));
   }
-  const before = loadavg();
+  const machine = new Machine();
   const rows: string[][] = [];
   for (const frontend of FRONTENDS) {
     for (const place of PLACES) {
@@ -63,14 +43,14 @@ try {
         const way = offered.get(`${frontend}, ${place}`);
         if (way) ways.set(name, way);
       }
-      const outcomes: Outcome[] = [];
-      for (const kind of KINDS) outcomes.push(await compare(ways, kind));
+      const compared: Samples[] = [];
+      for (const kind of KINDS) compared.push(await compare(ways, kind, machine));
       for (const name of ways.keys()) {
-        rows.push([`${frontend}, ${place}`, name, ...outcomes.flatMap((outcome) => cellsOf(outcome, name))]);
+        const cells = compared.flatMap((samples) => sampleCells(samples, name, BASE));
+        rows.push([`${frontend}, ${place}`, name, ...cells]);
       }
     }
   }
-  const show = (loads: readonly number[]) => loads.map((load) => load.toFixed(1)).join(', ');
   report({
     title: 'Services: for clients outside, beside iptables',
     command: 'make bench-outside',
@@ -86,7 +66,7 @@ try {
       ...KINDS.flatMap((kind) => [`${kind}: requests/s`, 'ratio', 'ratio per CPU second']),
     ],
     rows,
-    notes: `Goal: ahead of iptables with ${MANY} services. Linux ${release()}. Load averages of the machine before: ${show(before)}; after: ${show(loadavg())}.`,
+    notes: `Goal: ahead of iptables with ${MANY} services. ${machine.note()}`,
   });
 } finally {
   for (const { world } of worlds) await world.remove();

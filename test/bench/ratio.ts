@@ -1,4 +1,5 @@
 /** Measurements on a shared machine mean something only beside each other, in turns, as ratios. */
+import type { Machine } from './machine.ts';
 
 export interface Spread {
   readonly min: number;
@@ -6,10 +7,10 @@ export interface Spread {
   readonly max: number;
 }
 
-export interface Contender {
+export interface Contender<T> {
   readonly name: string;
   /** One measurement; its unit is the report's. */
-  run(): number | Promise<number>;
+  run(): T | Promise<T>;
 }
 
 export function spreadOf(values: readonly number[]): Spread {
@@ -25,15 +26,16 @@ export function spreadOf(values: readonly number[]): Spread {
  *
  * @returns Per contender its measurements, one per round: index i of each was taken within the same round.
  */
-export async function inTurns(
-  contenders: readonly Contender[],
+export async function inTurns<T>(
+  contenders: readonly Contender<T>[],
   rounds: number,
-): Promise<Map<string, number[]>> {
-  const results = new Map(contenders.map(({ name }) => [name, [] as number[]]));
+  machine: Machine,
+): Promise<Map<string, T[]>> {
+  const results = new Map(contenders.map(({ name }) => [name, [] as T[]]));
   for (let round = -1; round < rounds; round++) {
     const order = round % 2 === 0 ? contenders : contenders.toReversed();
     for (const { name, run } of order) {
-      const value = await run();
+      const value = await machine.turn(run);
       if (round >= 0) results.get(name)?.push(value);
     }
   }

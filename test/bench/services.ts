@@ -1,10 +1,12 @@
 // `make bench-services`: requests per second through a cluster IP, beside a direct connection and beside iptables.
 import { mkdtempSync, rmSync } from 'node:fs';
-import { loadavg, release, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TestNamespaces } from '../kernel/namespaces.ts';
-import { formatSpread, inTurns, ratios, spreadOf } from './ratio.ts';
+import { Machine } from './machine.ts';
+import { inTurns } from './ratio.ts';
 import { report } from './report.ts';
+import { type Samples, sampleCells } from './sample.ts';
 import { iptablesPair, plainNicPair, plainPair } from './servicesIptables.ts';
 import { type Kind, type Load, measure, SERVER_PORT } from './servicesLoad.ts';
 import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
@@ -28,12 +30,7 @@ interface Case {
   load(kind: Kind): Load;
 }
 
-/** By case, one per round. */
-interface Results {
-  readonly rates: ReadonlyMap<string, readonly number[]>;
-  /** Requests that a second of CPU time is enough for. */
-  readonly efficiencies: ReadonlyMap<string, readonly number[]>;
-}
+type Results = Readonly<Record<Kind, Samples>>;
 
 const directory = mkdtempSync(join(tmpdir(), 'tombolo-servicesbench-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -55,42 +52,23 @@ function casesOf(name: string, pair: Pair, ways: readonly Way[], cgroup?: string
   }));
 }
 
-async function resultsOf(cases: readonly Case[], kind: Kind, rounds: number): Promise<Results> {
-  const efficiencies = new Map(cases.map(({ name }) => [name, [] as number[]]));
-  const contenders = cases.map(({ name, load }) => ({
-    name,
-    async run() {
-      const { requestsPerSecond, cpuSeconds } = await measure(load(kind));
-      efficiencies.get(name)?.push(1 / cpuSeconds);
-      return requestsPerSecond;
-    },
-  }));
-  const rates = await inTurns(contenders, rounds);
-  // As with the rates, the first round has warmed up.
-  for (const values of efficiencies.values()) values.shift();
-  return { rates, efficiencies };
-}
-
-async function measureAll(cases: readonly Case[], rounds: number): Promise<Record<Kind, Results>> {
-  return {
-    long: await resultsOf(cases, 'long', rounds),
-    short: await resultsOf(cases, 'short', rounds),
-  };
+async function measureAll(cases: readonly Case[], rounds: number, machine: Machine): Promise<Results> {
+  const samples = (kind: Kind) =>
+    inTurns(
+      cases.map(({ name, load }) => ({ name, run: () => measure(load(kind)) })),
+      rounds,
+      machine,
+    );
+  return { long: await samples('long'), short: await samples('short') };
 }
 
 /** One row: the rate of a case and its ratios to another case, for long and for short connections. */
-function row(label: string, results: Record<Kind, Results>, name: string, base: string): string[] {
-  const cells = KINDS.flatMap((kind) => {
-    const { rates, efficiencies } = results[kind];
-    const ratio = (of: Results['rates']) =>
-      name === base ? '1' : formatSpread(ratios(of.get(name) ?? [], of.get(base) ?? []), 3);
-    return [spreadOf(rates.get(name) ?? []).median.toFixed(0), ratio(rates), ratio(efficiencies)];
-  });
-  return [label, ...cells];
+function row(label: string, results: Results, name: string, base: string): string[] {
+  return [label, ...KINDS.flatMap((kind) => sampleCells(results[kind], name, base))];
 }
 
 /** Pods of both kinds and of plain veth pairs, all set against iptables with a single service. */
-function besideIptables(results: Record<Kind, Results>): string[][] {
+function besideIptables(results: Results): string[][] {
   const base = 'iptables 1 packet';
   return [
     row('plain veth, direct, no netfilter', results, 'plain direct', base),
@@ -110,12 +88,6 @@ const METHOD =
 
 const HEADER = ['way', ...KINDS.flatMap((kind) => [`${kind}: requests/s`, 'ratio', 'ratio per CPU second'])];
 
-/** What others did on the machine meanwhile. */
-function loadNote(before: readonly number[]): string {
-  const show = (loads: readonly number[]) => loads.map((load) => load.toFixed(1)).join(', ');
-  return `Rates mean little where the load is much above 1. Linux ${release()}. Load averages (1, 5, 15 minutes) of the machine before: ${show(before)}; after: ${show(loadavg())}.`;
-}
-
 async function compareWays(): Promise<void> {
   const namespaces = new TestNamespaces('waysbench');
   const node = new ServiceNode(namespaces, 'one');
@@ -126,14 +98,14 @@ async function compareWays(): Promise<void> {
     for (const size of IPTABLES_SIZES)
       peers.set(size, await iptablesPair(namespaces, size, 'near', directory));
     const plain = await plainPair(namespaces, 'plain', 'near', directory);
-    const before = loadavg();
+    const machine = new Machine();
     const cases = [
       ...casesOf('veth', pairs.veth, WAYS, node.cgroup),
       ...casesOf('nic', pairs.nic, WAYS, node.cgroup),
       ...casesOf('plain', plain, ['direct']),
       ...[...peers].flatMap(([size, pair]) => casesOf(`iptables ${size}`, pair, ['packet'])),
     ];
-    const results = await measureAll(cases, ROUNDS);
+    const results = await measureAll(cases, ROUNDS, machine);
     report({
       title: 'Services: through a cluster IP and directly',
       command: COMMAND,
@@ -144,7 +116,7 @@ async function compareWays(): Promise<void> {
       rows: (['veth', 'nic'] as const).flatMap((kind) =>
         WAYS.map((way) => row(`${kind}, ${way}`, results, `${kind} ${way}`, `${kind} direct`)),
       ),
-      notes: `Goals: socket 0.98 and 0.98, packet 0.95 and 0.92. ${loadNote(before)}`,
+      notes: `Goals: socket 0.98 and 0.98, packet 0.95 and 0.92. ${machine.note()}`,
     });
     report({
       title: 'Services: beside iptables',
@@ -156,7 +128,7 @@ async function compareWays(): Promise<void> {
       rows: besideIptables(results),
       notes:
         'Goals for Tombolo: 1.25 long, 1.6 short. The row without netfilter is the most that taking services out of the node’s ' +
-        `netfilter can gain between such pods: a request is mostly work of wrk, nginx and their sockets. ${loadNote(before)}`,
+        `netfilter can gain between such pods: a request is mostly work of wrk, nginx and their sockets. ${machine.note()}`,
     });
   } finally {
     await node.remove();
@@ -178,7 +150,7 @@ async function compareAcrossNodes(): Promise<void> {
       peers.set(size, await iptablesPair(namespaces, size, 'far', directory));
     const plain = await plainPair(namespaces, 'plain', 'far', directory);
     const plainNic = await plainNicPair(namespaces, 'bare', directory);
-    const before = loadavg();
+    const machine = new Machine();
     const cases = [
       ...casesOf('veth', pairs.veth, WAYS, nodes.cgroup),
       ...casesOf('nic', pairs.nic, WAYS, nodes.cgroup),
@@ -186,7 +158,7 @@ async function compareAcrossNodes(): Promise<void> {
       ...casesOf('plain nic', plainNic, ['direct']),
       ...[...peers].flatMap(([size, pair]) => casesOf(`iptables ${size}`, pair, ['packet'])),
     ];
-    const results = await measureAll(cases, ROUNDS);
+    const results = await measureAll(cases, ROUNDS, machine);
     report({
       title: 'Services: beside iptables, across nodes',
       command: COMMAND,
@@ -204,7 +176,7 @@ async function compareAcrossNodes(): Promise<void> {
       notes:
         'Goals for Tombolo: 1.25 long, 1.6 short. The rows of plain pods are the most that can be gained: by pods with NICs, which do ' +
         'without all that a node does, and by pods on veth pairs without netfilter while the stack forwards. A request is mostly ' +
-        `work of wrk, nginx and their sockets. ${loadNote(before)}`,
+        `work of wrk, nginx and their sockets. ${machine.note()}`,
     });
   } finally {
     await nodes.remove();
@@ -219,14 +191,14 @@ async function compareSizes(): Promise<void> {
     await few.start([]);
     const seconds = await many.start(idleServices(MANY - 1));
     const [one, thirty] = [await few.pair('veth', '10.96.0.10'), await many.pair('veth', '10.96.0.10')];
-    const before = loadavg();
+    const machine = new Machine();
     const others = casesOf('few', one, WAYS, few.cgroup);
     // Side by side: what is compared is measured within two seconds.
     const cases = casesOf('many', thirty, WAYS, many.cgroup).flatMap((each, index) => [
       each,
       ...others.slice(index, index + 1),
     ]);
-    const results = await measureAll(cases, FLAT_ROUNDS);
+    const results = await measureAll(cases, FLAT_ROUNDS, machine);
     report({
       title: `Services: one and ${MANY}`,
       command: COMMAND,
@@ -237,7 +209,7 @@ async function compareSizes(): Promise<void> {
       rows: WAYS.map((way) => row(way, results, `many ${way}`, `few ${way}`)),
       notes:
         `Goal: within 3 %. The agent served all ${MANY} services ${seconds.toFixed(1)} s after its start, out of ${2 * MANY} files ` +
-        `of a directory store. ${loadNote(before)}`,
+        `of a directory store. ${machine.note()}`,
     });
   } finally {
     await few.remove();

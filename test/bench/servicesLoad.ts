@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { TestNamespace } from '../kernel/namespaces.ts';
+import type { Sample } from './sample.ts';
 
 /** What pods listen on. */
 export const SERVER_PORT = 8080;
@@ -39,15 +40,6 @@ export interface Load {
 
 export interface Server {
   readonly pid: number;
-}
-
-export interface Measurement {
-  readonly requestsPerSecond: number;
-  /**
-   * CPU seconds that client and server together spent on a request, the kernel's work for them included (in a pair of
-   * namespaces packets are delivered by whoever sends them). Others on the machine hardly show in it.
-   */
-  readonly cpuSeconds: number;
 }
 
 /** nginx with one worker and an answer from memory, until its namespace is removed. */
@@ -87,8 +79,13 @@ http {
   throw new Error(`Cannot measure: nginx in ${pod.name} does not answer`);
 }
 
-/** What wrk gets answered in `seconds`. @throws {Error} If a single request fails. */
-export async function measure(load: Load, seconds = 1): Promise<Measurement> {
+/**
+ * Requests that wrk gets answered per second, and those that a second of CPU time of client and server is enough for, the
+ * kernel's work for them included (in a pair of namespaces packets are delivered by whoever sends them).
+ *
+ * @throws {Error} If a single request fails.
+ */
+export async function measure(load: Load, seconds = 1): Promise<Sample> {
   const { client, server, address, port, kind, cgroup, portRange } = load;
   const first = 16384 * (portRange + 1);
   const enter = cgroup === undefined ? '' : `echo $$ >${cgroup}/cgroup.procs; `;
@@ -102,13 +99,13 @@ export async function measure(load: Load, seconds = 1): Promise<Measurement> {
   const output = await outputOf(child);
   const serverSeconds = cpuSecondsOf(server.pid) - before;
   const requests = Number(/^ +(\d+) requests in /m.exec(output)?.[1]);
-  const requestsPerSecond = Number(/^Requests\/sec: +([\d.]+)$/m.exec(output)?.[1]);
+  const rate = Number(/^Requests\/sec: +([\d.]+)$/m.exec(output)?.[1]);
   const [, user, system] = /^CPU seconds: ([\d.]+) ([\d.]+)$/m.exec(output) ?? [];
-  const cpuSeconds = (serverSeconds + Number(user) + Number(system)) / requests;
-  if (!(requestsPerSecond > 0 && cpuSeconds > 0) || /Socket errors|Non-2xx/.test(output)) {
+  const perCpuSecond = requests / (serverSeconds + Number(user) + Number(system));
+  if (!(rate > 0 && perCpuSecond > 0) || /Socket errors|Non-2xx/.test(output)) {
     throw new Error(`Cannot measure http://${address}:${port}/ from ${client.name}: ${output}`);
   }
-  return { requestsPerSecond, cpuSeconds };
+  return { rate, perCpuSecond };
 }
 
 /** What a process with a single thread has run for (proc_pid_schedstat(5)). */
