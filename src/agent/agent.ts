@@ -1,41 +1,32 @@
-import { readFileSync } from 'node:fs';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { Released } from '../../cni/released.ts';
 import { Turns } from '../../cni/turns.ts';
 import type { AttachmentSpec } from '../attach/attachment.ts';
 import { RecordStore } from '../attach/record.ts';
-import { History } from '../ipam/history.ts';
-import { Ipam } from '../ipam/ipam.ts';
 import { createLog, type Log } from '../log.ts';
 import { warmPool } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import { openStore } from '../store/open.ts';
 import { addressesOf } from './addresses.ts';
 import { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
-import { apiHandler } from './api.ts';
 import { attachmentsOf } from './attachments.ts';
 import { embedBgp } from './bgp.ts';
 import { joinCluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
-import { Cooldowns } from './cooldowns.ts';
 import { startDatapath } from './datapath.ts';
 import { describeNode, detectNode } from './detect.ts';
+import { openDoors } from './doors.ts';
 import { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
 import { watchNode } from './nodeWatch.ts';
+import { openIpam } from './openIpam.ts';
 import { joinOverlay } from './overlay.ts';
 import { fitPodMtus } from './podMtus.ts';
 import { recover } from './recovery.ts';
 import { reportsOf } from './resources.ts';
-import { segmentsOf } from './segments.ts';
-import { claimDirectory, drained, listenOnAddress, listenOnSocket } from './socket.ts';
+import { claimDirectory } from './socket.ts';
 import { watchStalls } from './stall.ts';
 import { StoreState } from './storeState.ts';
 import { Verbs } from './verbs.ts';
-
-/** Calls that are under way get so long to end before the agent leaves. */
-const FAREWELL_MS = 10_000;
 
 /**
  * Runs the agent of this node until SIGTERM or SIGINT. It leaves everything in place: pods keep their networks and
@@ -68,21 +59,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
   const records = new RecordStore(config.stateDir);
   const announced = new AnnouncedClusterIPs();
   const datapath = startDatapath({ config, node, netlink, records, announced, log: log.part('datapath') });
-
-  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  const cooldowns = new Cooldowns(config.cooldownSeconds * 1000);
-  const directory = join(config.stateDir, 'ipam');
-  const history = new History(directory);
-  const ipam = new Ipam({
-    directory,
-    cooldown: cooldowns.of,
-    boot,
-    now: Date.now,
-    log: log.part('ipam'),
-    history,
-  });
-  if (ipam.segments().length === 0) await ipam.assign(segmentsOf(undefined, config.segments));
-
+  const { ipam, history, cooldowns, boot } = await openIpam(config, log.part('ipam'));
   const attachments = attachmentsOf({ records, programs: datapath.pods, log: log.part('attach') });
   const released = new Released(config.stateDir);
   await recover({ ipam, records, released, boot, undo: attachments.undo, log: log.part('recovery') });
@@ -146,20 +123,11 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     verbs,
     startedAt,
   });
-  const api = apiHandler(reports.resources, reports.metrics, reports.actions);
-  const handler = (request: IncomingMessage, response: ServerResponse) => {
-    if (request.url?.startsWith('/cni/')) return verbs.handle(request, response);
-    return request.url?.startsWith('/v1/bgp/') ? bgp.handle(request, response) : api(request, response);
-  };
-
-  const servers = [await listenOnSocket(config.runDir, handler, verbs.serve, log)];
-  if (config.metricsAddress) {
-    servers.push(await listenOnAddress(config.metricsAddress, apiHandler({}, reports.metrics), log));
-  }
+  const doors = await openDoors({ config, verbs, bgp, reports, log });
   log.info('ready', { ...describeNode(node), milliseconds: Math.round(performance.now() - began) });
 
   return async () => {
-    await Promise.race([Promise.all(servers.map(drained)), patience()]);
+    await doors.close();
     watch.close();
     await bgp.stop();
     await overlay.stop();
@@ -185,8 +153,4 @@ function toldToStop(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
   });
-}
-
-function patience(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, FAREWELL_MS).unref());
 }

@@ -54,7 +54,6 @@ export function steer(parts: SteeringParts, speaker: Steered): Steering {
   const memory = new BgpMemory(join(config.runDir, 'bgp.last'), log);
   let problems: readonly string[] = [];
   let known: RouterConfig | undefined;
-  let later: NodeJS.Timeout | undefined;
 
   const note = (found: readonly string[]) => {
     if (isDeepStrictEqual(found, problems)) return;
@@ -70,8 +69,7 @@ export function steer(parts: SteeringParts, speaker: Steered): Steering {
     speaker.configure(known);
     speaker.leave(emptiedSegments({ usage: ipam.usage() }));
     memory.remember(known);
-    clearTimeout(later);
-    if (extended.again !== undefined) later = setTimeout(() => configure.soon(), extended.again);
+    if (extended.again !== undefined) configure.later(extended.again);
   };
 
   const configure = settling(
@@ -110,7 +108,6 @@ export function steer(parts: SteeringParts, speaker: Steered): Steering {
       inputs.close();
       clearTimeout(patience);
       await configure.stop();
-      clearTimeout(later);
     },
   };
 }

@@ -23,7 +23,6 @@ export function watchNode(
   log: Log,
 ): Monitor {
   let pending = false;
-  let retry: NodeJS.Timeout | undefined;
   const settle = settling(
     SETTLE_MS,
     () => {
@@ -35,7 +34,7 @@ export function watchNode(
     },
     (error) => {
       log.error('the node has changed, and the datapath cannot follow; it is tried again', { error });
-      retry = setTimeout(() => settle.soon(), RETRY_MS);
+      settle.later(RETRY_MS);
     },
   );
   const watch = monitor(['link', 'address', 'route'], (event) => {
@@ -43,7 +42,6 @@ export function watchNode(
   });
   const close = () => {
     watch.close();
-    clearTimeout(retry);
     void settle.stop();
   };
   return { close, [Symbol.dispose]: close };

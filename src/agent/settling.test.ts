@@ -3,11 +3,12 @@ import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { settling } from './settling.ts';
 
-test('many calls are one piece of work, and those that come meanwhile are one more', async () => {
+/** Work that counts its runs, each of which lasts until it is released. */
+function slowWork(ms: number) {
   let runs = 0;
   let release = () => {};
   const work = settling(
-    1,
+    ms,
     () => {
       runs++;
       return new Promise<void>((resolve) => {
@@ -16,15 +17,20 @@ test('many calls are one piece of work, and those that come meanwhile are one mo
     },
     (error) => assert.fail(String(error)),
   );
+  return { work, runs: () => runs, release: () => release() };
+}
+
+test('many calls are one piece of work, and those that come meanwhile are one more', async () => {
+  const { work, runs, release } = slowWork(1);
   for (let i = 0; i < 10; i++) work.soon();
   await wait(10);
-  assert.equal(runs, 1);
+  assert.equal(runs(), 1);
   for (let i = 0; i < 10; i++) work.soon();
   await wait(10);
-  assert.equal(runs, 1);
+  assert.equal(runs(), 1);
   release();
   await wait(10);
-  assert.equal(runs, 2);
+  assert.equal(runs(), 2);
   release();
   await work.stop();
 });
@@ -68,19 +74,35 @@ test('what cannot wait takes along what could, once', async () => {
   await work.stop();
 });
 
-test('after its end nothing begins any more, whoever calls', async () => {
+test('work that has failed is done again later, as the last call says, and not after its end', async () => {
   let runs = 0;
-  let release = () => {};
+  let repeated = () => {};
+  const repetition = new Promise<void>((resolve) => {
+    repeated = resolve;
+  });
   const work = settling(
     0,
     () => {
-      runs++;
-      return new Promise<void>((resolve) => {
-        release = resolve;
-      });
+      if (++runs > 1) return repeated();
+      throw new Error('refused');
     },
-    (error) => assert.fail(String(error)),
+    () => {
+      work.later(60_000);
+      work.later(1);
+    },
   );
+  work.soon();
+  await repetition;
+  assert.equal(runs, 2);
+  work.later(5);
+  await work.stop();
+  work.later(0);
+  await wait(10);
+  assert.equal(runs, 2);
+});
+
+test('after its end nothing begins any more, whoever calls', async () => {
+  const { work, runs, release } = slowWork(0);
   work.soon();
   await wait(10);
   work.soon();
@@ -91,5 +113,5 @@ test('after its end nothing begins any more, whoever calls', async () => {
   work.soon();
   work.now();
   await wait(10);
-  assert.equal(runs, 1);
+  assert.equal(runs(), 1);
 });

@@ -1,6 +1,23 @@
+/** Work that many ask for and that is done once for all of them. */
+export interface Settling {
+  /** Has the work done when things have settled. */
+  soon(): void;
+  /** As `soon`, but with the next turn of the event loop: what was to wait longer goes along. */
+  now(): void;
+  /** Has the work done once more after `ms`, of which the last call says how many. */
+  later(ms: number): void;
+  /** Drops what has not begun, and waits for what has; from now on calls do nothing. */
+  stop(): Promise<void>;
+}
+
 /** Runs `work` once for any number of calls that come within `ms`, and never two at a time. */
-export function settling(ms: number, work: () => void | Promise<void>, failed: (error: unknown) => void) {
+export function settling(
+  ms: number,
+  work: () => void | Promise<void>,
+  failed: (error: unknown) => void,
+): Settling {
   let timer: NodeJS.Timeout | undefined;
+  let another: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let again = false;
   let urgent = false;
@@ -36,7 +53,6 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
   };
   return {
     soon: arm,
-    /** As `soon`, but with the next turn of the event loop: what was to wait longer goes along. */
     now() {
       if (!urgent) {
         urgent = true;
@@ -45,10 +61,14 @@ export function settling(ms: number, work: () => void | Promise<void>, failed: (
       }
       arm();
     },
-    /** Drops what has not begun, and waits for what has; from now on calls do nothing. */
+    later(wait) {
+      clearTimeout(another);
+      if (!stopped) another = setTimeout(arm, wait);
+    },
     async stop() {
       stopped = true;
       clearTimeout(timer);
+      clearTimeout(another);
       again = false;
       await running;
     },

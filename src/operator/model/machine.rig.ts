@@ -10,7 +10,7 @@ import {
 } from '../../address/prefix.ts';
 import { emptiedSegments, routedSegments } from '../../agent/bgpNode.ts';
 import type { Passage } from '../../agent/blockRoutes.ts';
-import { networkStatus, publishStatus } from '../../agent/nodeObjects.ts';
+import { networkStatus, publishStatus } from '../../agent/nodeStatus.ts';
 import { type RecoveryOptions, recover } from '../../agent/recovery.ts';
 import { ownNetwork, segmentsOf } from '../../agent/segments.ts';
 import type { AttachmentRecord } from '../../attach/record.ts';

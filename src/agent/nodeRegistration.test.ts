@@ -8,7 +8,7 @@ import { createLog } from '../log.ts';
 import { internalIPs } from '../store/kinds/node.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
-import { registerNode } from './nodeObjects.ts';
+import { registerNode } from './nodeRegistration.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tombolo-nodes-'));
 const [first, second, third] = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map(parseIP) as [IP, IP, IP];
