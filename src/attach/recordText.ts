@@ -1,25 +1,14 @@
 import { formatIP, parseIP } from '../address/ip.ts';
 import { parseMac } from '../address/mac.ts';
 import { formatPrefix, parseInterfaceAddress, parsePrefix } from '../address/prefix.ts';
-import type { AddressOwner, AttachmentKind, AttachmentSpec, Follower } from './attachment.ts';
+import type { AttachmentSpec } from './attachment.ts';
 import type { AttachmentRecord } from './record.ts';
 
 /** An {@link AttachmentSpec} whose addresses are text. */
-export interface SpecText {
-  readonly id: string;
-  readonly containerId: string;
-  readonly ifName: string;
-  readonly network: string;
-  readonly netns: string;
-  readonly kind: AttachmentKind;
-  readonly mtu: number;
-  readonly room?: number | undefined;
+export interface SpecText extends Omit<AttachmentSpec, 'mac' | 'addresses' | 'routes'> {
   readonly mac?: string | undefined;
   readonly addresses: readonly { readonly address: string; readonly gateway?: string | undefined }[];
   readonly routes: readonly { readonly prefix: string; readonly via?: string | undefined }[];
-  readonly ipam: AddressOwner;
-  readonly followers?: readonly Follower[] | undefined;
-  readonly cniVersion: string;
 }
 
 export function writeSpec(spec: AttachmentSpec): SpecText {
