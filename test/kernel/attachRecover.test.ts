@@ -8,6 +8,7 @@ import { noPrograms } from '../../src/attach/podPrograms.ts';
 import { writeSpec } from '../../src/attach/recordText.ts';
 import { recover, strays } from '../../src/attach/recover.ts';
 import { silentLog } from '../../src/log.ts';
+import { DOOMED } from '../../src/netlink/deletion.ts';
 import { openNetlink } from '../../src/netlink/socket.ts';
 import { snapshot, specFor, TestNode } from './attachRig.ts';
 import { TestNamespaces } from './namespaces.ts';
@@ -16,6 +17,7 @@ const namespaces = new TestNamespaces('attachrecover');
 after(() => namespaces.close());
 
 const VICTIM = fileURLToPath(new URL('attachRecoverVictim.ts', import.meta.url));
+const DETACH_VICTIM = fileURLToPath(new URL('detachVictim.ts', import.meta.url));
 const ADDRESSES = ['10.0.0.7/24 via 10.0.0.254', 'fd00::7/64 via fd00::fe'];
 
 /** A process of its own that attaches, and may die at a step; the signal that ended it. */
@@ -32,11 +34,16 @@ async function attachElsewhere(
   return signal;
 }
 
+/** One record after the other: what comes behind the first deletion would be done outside of the node's namespace. */
 async function recoverAll(node: TestNode, later = 11_000): Promise<string[]> {
   const { records } = node;
   const hooks = { programs: noPrograms, records, log: silentLog, now: Date.now() + later };
-  const undone = await node.at.inside(() => ({ done: recover(records.list().records, hooks) })).done;
-  return undone.map(({ spec }) => spec.id);
+  const undone: string[] = [];
+  for (const record of records.list().records) {
+    const found = await node.at.inside(() => ({ done: recover([record], hooks) })).done;
+    undone.push(...found.map(({ spec }) => spec.id));
+  }
+  return undone;
 }
 
 const KINDS: AttachmentKind[] = [
@@ -62,6 +69,65 @@ for (const kind of KINDS) {
       node.records.remove(spec.id);
       assert.deepEqual(snapshot(node.at), before, step);
     }
+  });
+}
+
+/** What comes after a process that was killed when it had marked the links of two attachments and deleted neither. */
+const NEXT: Record<string, (node: TestNode, marked: AttachmentSpec[]) => Promise<void>> = {
+  'a start of the agent': async (node, marked) => {
+    assert.deepEqual((await recoverAll(node)).sort(), marked.map(({ id }) => id).sort());
+    for (const { id } of marked) node.records.remove(id);
+  },
+  'a DEL of each': async (node, marked) => {
+    for (const { id } of marked) await node.detach(id);
+  },
+  'a DEL of all at once': async (node, marked) => {
+    await Promise.all(marked.map(({ id }) => node.detach(id)));
+  },
+  'the deletion of two others': async (node, marked) => {
+    const others = attachTwo(node, 20);
+    await Promise.all(others.map(({ id }) => node.detach(id)));
+    assert.deepEqual(doomed(node), [], 'marked links go with any of their group');
+    assert.equal((await recoverAll(node)).length, 2, 'their records tell of the rest');
+    for (const { id } of marked) node.records.remove(id);
+  },
+};
+
+/** The links that are marked, by name; for each other one iproute2 prints an empty object. */
+function doomed(node: TestNode): string[] {
+  const links: { ifname?: string }[] = node.at.ip(`link show group ${DOOMED}`);
+  return links.flatMap(({ ifname }) => ifname ?? []).sort();
+}
+
+function attachTwo(node: TestNode, first: number): AttachmentSpec[] {
+  const specs = [first, first + 1].map((host) => specFor(node.pod(), [`10.1.0.${host}/32`]));
+  for (const spec of specs) node.attach(spec);
+  return specs;
+}
+
+for (const [name, next] of Object.entries(NEXT)) {
+  test(`links that were marked for deletion before a SIGKILL go with ${name}, and no others do`, async (t) => {
+    const node = new TestNode(namespaces, `marked${Object.keys(NEXT).indexOf(name)}`, t);
+    const kept = specFor(node.pod(), ['10.1.0.9/32']);
+    node.attach(kept);
+    const before = snapshot(node.at);
+    const marked = attachTwo(node, 10);
+    const words = ['--import', 'tsx', DETACH_VICTIM, node.stateDir, ...marked.map(({ id }) => id)];
+    const victim = node.at.start(process.execPath, words, { stdio: ['ignore', 'inherit', 'inherit'] });
+    assert.deepEqual(await once(victim, 'exit'), [null, 'SIGKILL']);
+    assert.deepEqual(doomed(node), marked.map(({ id }) => hostLinkName(id)).sort());
+    assert.deepEqual(
+      marked.map(({ id }) => node.record(id).state),
+      ['detaching', 'detaching'],
+    );
+    await next(node, marked);
+    assert.deepEqual(snapshot(node.at), before);
+    assert.deepEqual(
+      node.records.list().records.map(({ spec }) => spec.id),
+      [kept.id],
+    );
+    node.check(kept.id);
+    assert.ok(node.at.pings('10.1.0.9'));
   });
 }
 

@@ -1,8 +1,9 @@
 // The plugin in front of the real agent: its addresses, its programs, its absence, its return.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
+import { DOOMED } from '../../src/netlink/deletion.ts';
 import { eventually } from '../../src/store/compliance.ts';
 import { type AgentOptions, TestAgent } from './cniAgentRig.ts';
 import { type Pod, Runtime } from './cniRuntime.ts';
@@ -241,6 +242,60 @@ test('an agent killed in the middle of ADDs finds its way when it starts again',
   }
   const all = await Promise.all(Array.from({ length: 12 }, () => runtime.succeed('ADD', newPod())));
   assert.equal(new Set(all.map(addressOf)).size, 12);
+});
+
+test('what a killed agent had marked for deletion is gone after its next start or a GC, its addresses too', async () => {
+  const rig = await setUp('10.7.0.0/29');
+  const { runtime } = rig;
+  const before = runtime.traces();
+  const [first, second, kept] = [newPod(), newPod(), newPod()] as const;
+  const results: Loose[] = [];
+  for (const pod of [first, second, kept]) results.push(await runtime.succeed('ADD', pod));
+  await rig.agent?.kill();
+  // As it would leave them: the first one long enough ago that nobody can be at work on it.
+  const hostEnds = results.slice(0, 2).map(({ interfaces }) => interfaces[0].name);
+  for (const [index, name] of hostEnds.entries()) {
+    runtime.node.run('ip', 'link', 'set', name, 'group', String(DOOMED));
+    const file = join(runtime.directory, 'state', 'attachments', `${name.replace('tbo', '')}.json`);
+    const time = new Date(Date.now() + (index === 0 ? -60_000 : 5_000)).toISOString();
+    const record = { ...JSON.parse(readFileSync(file, 'utf8')), state: 'detaching', time };
+    writeFileSync(file, JSON.stringify(record));
+  }
+  await rig.start();
+  const links = () => runtime.node.ip('link').map(({ ifname }) => ifname);
+  assert.equal(links().includes(hostEnds[0]), false);
+  await runtime.succeed('GC', undefined, {
+    config: { 'cni.dev/valid-attachments': [{ containerID: kept.id, ifname: 'eth0' }] },
+  });
+  assert.equal(links().includes(hostEnds[1]), false);
+  for (const result of results.slice(0, 2)) {
+    const again = newPod();
+    await runtime.succeed('ADD', again, { config: { runtimeConfig: { ips: [addressOf(result)] } } });
+    await runtime.succeed('DEL', again);
+  }
+  assert.ok(runtime.node.pings(addressOf(results[2])));
+  await runtime.succeed('DEL', kept);
+  assert.deepEqual(runtime.traces(), before);
+});
+
+test('agents and callers killed in the middle of DELs leave nothing past a GC', async () => {
+  const rig = await setUp('10.7.0.0/28');
+  const { runtime } = rig;
+  const before = runtime.traces();
+  for (let round = 0; round < 4; round++) {
+    const pods = Array.from({ length: 10 }, newPod);
+    await Promise.all(pods.map((pod) => runtime.succeed('ADD', pod)));
+    const delay = Math.random() * 30;
+    const calls = pods.map((pod) =>
+      runtime.call('DEL', pod, { started: (child) => setTimeout(() => child.kill('SIGKILL'), delay) }),
+    );
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    await rig.agent?.kill();
+    await Promise.all(calls);
+    await rig.start();
+    await runtime.succeed('GC', undefined, { config: { 'cni.dev/valid-attachments': [] } });
+    assert.deepEqual(runtime.traces(), before, `after ${delay.toFixed(1)} ms`);
+  }
 });
 
 test('while the agent is away pods go on, DEL works, and their addresses are free when it is back', async () => {
