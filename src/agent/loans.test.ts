@@ -80,7 +80,11 @@ class Cluster extends MemoryStore implements Clock {
   }
 
   borrow(parts: Partial<LoansParts> = {}, request = REQUEST) {
-    const loans = new Loans({
+    return this.loans(parts).borrow(request, SHORT);
+  }
+
+  loans(parts: Partial<LoansParts> = {}): Loans {
+    return new Loans({
       claims: this.claims,
       holders: {
         hold: async (held) => {
@@ -98,7 +102,6 @@ class Cluster extends MemoryStore implements Clock {
       clock: this,
       ...parts,
     });
-    return loans.borrow(request, SHORT);
   }
 }
 
@@ -222,13 +225,63 @@ test('whatever nodes there are, those that are asked can lend, and nobody who ca
       );
       assert.equal(spared.length <= 2, true);
       const best = names
-        .filter((name) => able(networks[names.indexOf(name)] ?? {}))
-        .sort((a, b) => freeOf(b) - freeOf(a));
-      const first = best.slice(0, 4).find(alive);
-      assert.equal(spared[0], first === undefined ? undefined : freeOf(first));
+        .filter((name) => able(networks[names.indexOf(name)] ?? {}) && alive(name))
+        .map(freeOf)
+        .sort((a, b) => b - a);
+      assert.deepEqual(spared, best.slice(0, 2));
     }),
     { numRuns: 200 },
   );
+});
+
+/** An ADD of kubelet's next attempt for the pod: in a container of its own. */
+const attempt = (number: number): LoanRequest => ({
+  ...REQUEST,
+  owner: { ...REQUEST.owner, containerID: `c${number}` },
+});
+
+test('nodes that refuse or are silent keep no later attempt from a fifth one with room, however much they say they have', async () => {
+  const cluster = new Cluster();
+  await cluster.lender('a', { free: 30, answer: refuses('it keeps them') });
+  await cluster.lender('b', { free: 29, answer: isSilent });
+  await cluster.lender('c', { free: 28, answer: refuses('it keeps them') });
+  await cluster.lender('d', { free: 27, answer: isSilent });
+  await cluster.lender('e', { free: 1 });
+  const loans = cluster.loans();
+  await refusalOf(loans.borrow(attempt(1), SHORT));
+  await refusalOf(loans.borrow(attempt(2), SHORT));
+  assert.deepEqual(cluster.asked, ['a', 'b', 'c', 'd']);
+  await loans.borrow(attempt(3), SHORT);
+  assert.equal(cluster.held?.terms.claim?.spec.loan?.from, 'e');
+  await cluster.pause(300_000);
+  await refusalOf(loans.borrow(attempt(4), SHORT));
+  assert.deepEqual(cluster.asked.slice(5), ['a', 'b'], 'in the end they are believed again');
+});
+
+test('what a silent node has lent after all is what the next attempt of the container gets', async () => {
+  const cluster = new Cluster();
+  await cluster.lender('a', { free: 30, answer: isSilent });
+  await cluster.lender('b', { free: 3, answer: refuses('it keeps them') });
+  await cluster.lender('c', { free: 2 });
+  const loans = cluster.loans();
+  await refusalOf(loans.borrow(REQUEST, SHORT));
+  const { items } = await cluster.list('IPClaim');
+  const asked = items.find(({ spec }) => spec.loan?.from === 'a');
+  assert.notEqual(asked, undefined);
+  const lent = { ...(asked as IPClaim), status: { addresses: [LENT] } };
+  cluster.claims.onClaim({ type: 'applied', object: await cluster.updateStatus(lent) });
+  await loans.borrow(REQUEST, SHORT);
+  assert.equal(cluster.held?.terms.claim?.spec.loan?.from, 'a');
+  assert.deepEqual(cluster.asked, ['a', 'b']);
+});
+
+test('a fifth node is found though the four with most room are gone', async () => {
+  const cluster = new Cluster();
+  for (const [index, name] of ['a', 'b', 'c', 'd', 'e'].entries()) {
+    await cluster.lender(name, { free: 30 - index });
+  }
+  await cluster.borrow({ living: async (nodes) => nodes.filter((name) => name === 'e') });
+  assert.deepEqual(cluster.asked, ['e']);
 });
 
 test("addresses that the pool reserves are not to spare, nor are those on a link, nor the borrower's own", async () => {

@@ -17,8 +17,10 @@ import type { Claims } from './claims.ts';
 
 /** So long an ADD waits for another node to lend it an address, in ms. */
 const PATIENCE_MS = 5_000;
-/** So many nodes are asked at most, those with the most free addresses first. */
+/** So many nodes are asked at most by one ADD, those with the most free addresses first. */
 const LENDERS = 2;
+/** Who has lent nothing is asked after all others for so long, in ms: several of kubelet's attempts. */
+const DOUBT_MS = 300_000;
 
 export interface LoansParts {
   readonly claims: Claims;
@@ -49,6 +51,8 @@ export type LoanRequest = Omit<ClaimRequest, 'key' | 'draw' | 'besides'>;
  */
 export class Loans {
   readonly #parts: LoansParts;
+  /** Until when it is doubted that these nodes lend, on the monotonic clock. */
+  readonly #doubted = new Map<string, number>();
 
   constructor(parts: LoansParts) {
     this.#parts = parts;
@@ -62,12 +66,16 @@ export class Loans {
     const verb = `Cannot borrow an IPv${short.family} address for pod ${request.pod.namespace}/${request.pod.name}`;
     const pools = this.#poolsOf(request, short, verb);
     try {
-      const lenders = await this.#lenders(pools, short);
+      const lenders = await this.#lenders(request, pools, short);
       let refusal = `no other node has a free address of pool ${pools.map(({ name }) => name).join(' or ')}`;
-      for (const lender of lenders.slice(0, LENDERS)) {
+      for (const lender of lenders) {
         const claim = await this.#ask(request, short, lender);
         const granted = await this.#answer(claim);
-        if (typeof granted !== 'string') return await this.#hold(request, short, granted);
+        if (typeof granted !== 'string') {
+          this.#doubted.delete(lender.node);
+          return await this.#hold(request, short, granted);
+        }
+        this.#doubted.set(lender.node, this.#parts.clock.monotonic() + DOUBT_MS);
         refusal = `node ${lender.node} does not lend one: ${granted}`;
       }
       throw new CniError(CODE.tryAgainLater, `${verb}: ${refusal}`);
@@ -91,15 +99,45 @@ export class Loans {
     throw new CniError(CODE.tryAgainLater, `${verb}: ${reason}`);
   }
 
-  async #lenders(pools: readonly PoolRule[], { family }: Source): Promise<Lender[]> {
-    const { networks, node, routing, living } = this.#parts;
+  /**
+   * Those to be asked, in this order: who has lent to this container already, who is not known to refuse, who has most. A node
+   * that goes on refusing, whatever it says of its free addresses, so keeps no attempt after the next from the others.
+   */
+  async #lenders(
+    { pod, owner }: LoanRequest,
+    pools: readonly PoolRule[],
+    { family }: Source,
+  ): Promise<Lender[]> {
+    const { claims, networks, node, routing } = this.#parts;
+    const rank = (from: string) => {
+      const claim = claims.get(`${pod.namespace}/${loanName(owner, from)}`);
+      if (claim !== undefined && boundAddresses(claim).length > 0) return 0;
+      return this.#isDoubted(from) ? 2 : 1;
+    };
     const able = (await networks())
       .filter(({ metadata, status }) => metadata.name !== node && (status?.routing ?? 'underlay') === routing)
       .flatMap((network) => pools.map(({ name }) => lenderOf(network, name, family)))
       .filter(({ free }) => free > 0n)
-      .sort((a, b) => (a.free > b.free ? -1 : 1));
-    const alive = await living(able.slice(0, 2 * LENDERS).map((one) => one.node));
-    return able.filter((one) => alive.includes(one.node));
+      .sort((a, b) => rank(a.node) - rank(b.node) || (a.free > b.free ? -1 : 1));
+    return this.#firstAlive(able);
+  }
+
+  /** Whether a node is there takes a request; nearly all are, so that there are few requests. */
+  async #firstAlive(able: readonly Lender[]): Promise<Lender[]> {
+    const found: Lender[] = [];
+    for (let at = 0; at < able.length && found.length < LENDERS; at += LENDERS) {
+      const next = able.slice(at, at + LENDERS);
+      const alive = await this.#parts.living(next.map((one) => one.node));
+      found.push(...next.filter((one) => alive.includes(one.node)));
+    }
+    return found.slice(0, LENDERS);
+  }
+
+  #isDoubted(node: string): boolean {
+    const until = this.#doubted.get(node);
+    if (until === undefined || this.#parts.clock.monotonic() < until) return until !== undefined;
+    this.#doubted.delete(node);
+    return false;
   }
 
   async #ask(
