@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { changeThisNode } from '../../src/datapath/uplink.ts';
 import { eventually } from '../../src/store/compliance.ts';
 import { serviceYaml, sliceYaml } from './agentRig.ts';
+import { counted, countForwarded, events } from './counting.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
 import { PacketSocket } from './packetSocket.ts';
@@ -14,31 +15,6 @@ import { firstWord } from './within.ts';
 
 const namespaces = new TestNamespaces('forwarding');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
-
-/** Counts what the node's stack forwards, and lets all pass. */
-function countForwarded({ rig: { node } }: RigNode): () => number {
-  for (const command of ['iptables', 'ip6tables']) {
-    node.run(command, '-N', 'SEEN');
-    node.run(command, '-A', 'SEEN', '-j', 'RETURN');
-    node.run(command, '-I', 'FORWARD', '-j', 'SEEN');
-  }
-  const count = (command: string) =>
-    Number(/(\d+)\s+\d+ RETURN/.exec(node.run(command, '-nvxL', 'SEEN'))?.[1] ?? Number.NaN);
-  return () => count('iptables') + count('ip6tables');
-}
-
-async function events({ rig }: RigNode): Promise<Map<string, number>> {
-  const { body } = await rig.get('/metrics');
-  const lines = body.matchAll(/^tombolo_datapath_events_total\{reason="(\w+)".*\} (\d+)$/gm);
-  return new Map([...lines].map(([, reason = '', count]) => [reason, Number(count)]));
-}
-
-/** How much a reason was counted while `body` ran. */
-async function counted(node: RigNode, reason: string, body: () => unknown): Promise<number> {
-  const before = (await events(node)).get(reason) ?? Number.NaN;
-  await body();
-  return ((await events(node)).get(reason) ?? Number.NaN) - before;
-}
 
 /** Serves TCP on port 8080 of both families: says who asks, then counts the bytes of the upload. */
 const SERVER = `require('net').createServer({ allowHalfOpen: true }, (s) => { let n = 0; s.on('data', (d) => { n += d.length; });

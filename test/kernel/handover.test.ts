@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pinDirectory } from '../../src/datapath/directory.ts';
 import { MAPS } from '../../src/datapath/layout.ts';
 import { openMap } from '../../src/ebpf/map.ts';
 import { eventually } from '../../src/store/compliance.ts';
-import { CLIENT, counted, FAMILIES, type Family, HandoverRig, type Server, VIP } from './handoverRig.ts';
+import { counted, countForwarded, events } from './counting.ts';
+import { CLIENT, FAMILIES, type Family, HandoverRig, type Server, VIP } from './handoverRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
 import { PacketSocket } from './packetSocket.ts';
@@ -13,6 +15,10 @@ import { frame, udp } from './packets.ts';
 const namespaces = new TestNamespaces('tbdir');
 /** So many choose between two backends that one of these is left out once in eight million runs. */
 const MANY = 24;
+/** Questions and answers of a conversation over one connection. */
+const TURNS = 100;
+/** By then every acknowledgement that TCP delays has been sent. */
+const DELAYED_MS = 300;
 after(() => namespaces.close());
 
 /** Empties what a node knows of clients outside. */
@@ -35,6 +41,8 @@ for (const routing of ['underlay', 'overlay'] as const) {
     let b: Server;
     let late: Server;
     let host: Server;
+    /** Packets that the stack of each node has forwarded. */
+    let forwarded: (() => number)[];
 
     before(async () => {
       rig = new HandoverRig(namespaces, routing.slice(0, 2), [{ routing }, { routing }, { routing }]);
@@ -43,6 +51,7 @@ for (const routing of ['underlay', 'overlay'] as const) {
       b = await rig.server('b', 2);
       late = await rig.server('late', 3);
       host = await rig.nodeServer('host', 3);
+      forwarded = rig.nodes.nodes.map(countForwarded);
     });
     after(async () => {
       await rig?.remove();
@@ -87,6 +96,39 @@ for (const routing of ['underlay', 'overlay'] as const) {
         );
         assert.ok(seen.holder.some(({ outer, inner }) => inner === undefined && outer.includes(answer)));
         assert.ok(!seen.holder.some(({ inner }) => inner?.includes(answer)), 'answered through a tunnel');
+      });
+
+      test(`goes past the stacks and tunnel devices of both nodes, once the flow is known (IPv${family})`, async () => {
+        await rig.expose([{ server: a }]);
+        rig.route(1);
+        const connection = await connect(family);
+        const seen = async () => ({
+          asked: await events(rig.node(1)),
+          holder: await events(rig.node(3)),
+          byDevice: Number(rig.node(3).rig.node.ip('-s link show tbvxlan')[0].stats64.rx.packets),
+          stacks: forwarded.map((count) => count()),
+        });
+        const before = await seen();
+        assert.equal(await rig.client.call('converse', connection.id, TURNS), TURNS);
+        await sleep(DELAYED_MS);
+        const after = await seen();
+        const grown = (node: 'asked' | 'holder', reason: string) =>
+          (after[node].get(reason) ?? Number.NaN) - (before[node].get(reason) ?? Number.NaN);
+        const handedOver = grown('asked', 'handed_over');
+        assert.ok(handedOver >= TURNS, `${handedOver} handed over`);
+        assert.equal(grown('asked', 'encapsulated'), handedOver, 'put into their tunnel by a program');
+        const byProgram = grown('holder', 'decapsulated');
+        // One that comes when its way is not believed any more is looked at anew, behind the device.
+        assert.ok(byProgram >= 0.9 * handedOver, `${byProgram} of ${handedOver} taken out by a program`);
+        assert.equal(
+          byProgram + after.byDevice - before.byDevice,
+          handedOver,
+          'and the others by the device',
+        );
+        const brought = grown('holder', 'forwarded_to_pod');
+        assert.ok(brought >= handedOver, `${brought} brought to the pod by a program`);
+        assert.deepEqual(after.stacks, before.stacks);
+        await rig.client.call('close', connection.id);
       });
 
       test(`moves from node to node under an open connection and a conversation (IPv${family})`, async () => {

@@ -179,17 +179,3 @@ interface Report {
   readonly protocol: string;
   readonly backends: readonly { readonly address: string; readonly state: string }[];
 }
-
-/** How often each reason was counted on a node. */
-export async function events({ rig }: RigNode): Promise<ReadonlyMap<string, number>> {
-  const { body } = await rig.get('/metrics');
-  const lines = body.matchAll(/^tombolo_datapath_events_total\{reason="(\w+)".*\} (\d+)$/gm);
-  return new Map([...lines].map(([, reason = '', count]) => [reason, Number(count)]));
-}
-
-/** How much a reason was counted while `body` ran. */
-export async function counted(node: RigNode, reason: string, body: () => unknown): Promise<number> {
-  const before = (await events(node)).get(reason) ?? Number.NaN;
-  await body();
-  return ((await events(node)).get(reason) ?? Number.NaN) - before;
-}

@@ -80,6 +80,17 @@ async function echo(id: number, size: number): Promise<boolean> {
   return got.equals(sent);
 }
 
+/** Sends a byte, waits for it to come back, and so on; how many have. */
+async function converse(id: number, turns: number): Promise<number> {
+  const socket = connections.get(id);
+  let done = 0;
+  for (; socket && done < turns; done++) {
+    socket.write('?');
+    await read(socket, (bytes) => bytes.length >= 1);
+  }
+  return done;
+}
+
 function read(socket: Socket, enough: (bytes: Buffer) => boolean): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let bytes = Buffer.alloc(0);
@@ -166,7 +177,7 @@ function codeOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-const calls = { listenTcp, listenUdp, connect, echo, close, openUdp, ask };
+const calls = { listenTcp, listenUdp, connect, echo, converse, close, openUdp, ask };
 export type Calls = typeof calls;
 
 process.on('message', async ({ id, name, args }: Call) => {
