@@ -8,7 +8,7 @@ import {
   type Prefix,
   parsePrefix,
 } from '../address/prefix.ts';
-import type { NodeView } from '../bgp/config/kinds.ts';
+import type { NodeView } from '../bgp/config/clusterView.ts';
 import type { KernelConfig } from '../bgp/config/router.ts';
 import type { LocalRoute } from '../bgp/rib/localRoute.ts';
 import type { SegmentUsage } from '../ipam/ipam.ts';

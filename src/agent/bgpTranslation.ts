@@ -1,4 +1,5 @@
-import { routerConfigFrom, type Translation } from '../bgp/config/kinds.ts';
+import type { Translation } from '../bgp/config/clusterView.ts';
+import { routerConfigFrom } from '../bgp/config/kinds.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import { inForce } from '../store/kinds/ipPool.ts';
 import type { Node } from '../store/kinds/node.ts';

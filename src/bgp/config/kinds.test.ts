@@ -5,7 +5,8 @@ import { formatPrefix, parsePrefix } from '../../address/prefix.ts';
 import type { BGPConfiguration } from '../../store/kinds/bgpConfiguration.ts';
 import type { BGPPeer } from '../../store/kinds/bgpPeer.ts';
 import type { Node } from '../../store/kinds/node.ts';
-import { type ClusterView, type NodeView, routerConfigFrom } from './kinds.ts';
+import type { ClusterView, NodeView } from './clusterView.ts';
+import { routerConfigFrom } from './kinds.ts';
 
 function node(name: string, address: string, more: { labels?: object; annotations?: object } = {}): Node {
   return {

@@ -10,7 +10,6 @@ export interface LastReset {
   readonly detail?: string;
 }
 
-/** How a session ended, in one line with its direction. */
 /**
  * Whether the end of a connection that was no session is worth telling. It is not if we wanted it ourselves, to make room for
  * another one or together with a session; and a dial that finds nobody says less than how the last session ended.
@@ -35,6 +34,7 @@ function isCollision({ code, subcode }: Notification): boolean {
   return code === CEASE && subcode === CEASE_SUBCODE.collision;
 }
 
+/** How a session ended, in one line with its direction. */
 export function describeReset(reason: DownReason): string {
   switch (reason.type) {
     case 'notificationSent':

@@ -1,5 +1,4 @@
 import { unreachable } from '../../errors.ts';
-import type { Log } from '../../log.ts';
 import { changedFields, changesBetween } from '../config/diff.ts';
 import type { NeighbourConfig } from '../config/router.ts';
 import type { DownReason, StateName } from '../fsm/connection.ts';
@@ -14,7 +13,6 @@ import {
   stepPeer,
 } from '../fsm/peer.ts';
 import { FullError } from '../rib/full.ts';
-import type { Clock, Rib } from '../rib/rib.ts';
 import type { MessageError } from '../wire/error.ts';
 import { type AfiSafi, familyName } from '../wire/family.ts';
 import type { MessageType } from '../wire/frame.ts';
@@ -24,49 +22,18 @@ import {
   cease,
   decodeNotification,
   hardReset,
+  maximumPrefixes,
   type Notification,
 } from '../wire/notification.ts';
 import { decodeOpen, type Open } from '../wire/open.ts';
+import { Alarm } from './alarm.ts';
+import { noMessages } from './counters.ts';
 import { isWorthTelling, type LastReset } from './lastReset.ts';
-import { type Agreement, agree, offer, type Speaker, summaryOf } from './negotiate.ts';
+import { type Agreement, agree, offer, summaryOf } from './negotiate.ts';
 import { retentionAfter } from './retention.ts';
 import { Session } from './session.ts';
+import type { Surroundings } from './surroundings.ts';
 import type { Transport, TransportEvents } from './transport.ts';
-
-/** What a neighbour needs of the world. */
-export interface Surroundings {
-  readonly clock: Clock;
-  random(): number;
-  readonly rib: Rib;
-  readonly log: Log;
-  speaker(): Speaker;
-  /** A connection to the neighbour, being dialled. @throws {Error} If there cannot be one. */
-  dial(neighbour: NeighbourConfig, events: TransportEvents): Transport;
-  /** Something an operator may want to know of. */
-  report(event: NeighbourEvent): void;
-  /** Messages of a session are on their way. */
-  sent?(neighbour: string, bytes: Uint8Array): void;
-}
-
-export type NeighbourEvent =
-  | { readonly type: 'established'; readonly neighbour: string; readonly agreement: Agreement }
-  /** `restarts`: its routes are kept, for it says that it comes back. */
-  | {
-      readonly type: 'down';
-      readonly neighbour: string;
-      readonly reason: DownReason;
-      readonly restarts: boolean;
-    }
-  | { readonly type: 'endOfRib'; readonly neighbour: string; readonly family: AfiSafi }
-  | {
-      readonly type: 'prefixLimit';
-      readonly neighbour: string;
-      readonly family: AfiSafi;
-      readonly count: number;
-      readonly mark: 'warning' | 'exceeded';
-    }
-  /** The neighbour's last connection is gone. */
-  | { readonly type: 'idle'; readonly neighbour: string };
 
 /** A neighbour stays away this long, in ms, after it has sent more than it may, or than there is room for. */
 const EXCESS_PAUSE = 60_000;
@@ -90,7 +57,7 @@ interface Link {
 /** A neighbour at work: feeds its state machine with what sockets and the clock say, and does what it decides. */
 export class Neighbour {
   config: NeighbourConfig;
-  readonly counters = { established: 0, received: counters(), sent: counters() };
+  readonly counters = { established: 0, received: noMessages(), sent: noMessages() };
   lastReset: LastReset | undefined;
   /** When the session came up, or the last one ended. */
   since: number;
@@ -104,7 +71,7 @@ export class Neighbour {
   #detail: { readonly id: number | undefined; readonly text: string } | undefined;
   /** Until when a peer that restarts is waited for; 0: it does not. */
   #awaitedUntil = 0;
-  #timer: { readonly at: number; readonly cancel: () => void } | undefined;
+  readonly #alarm: Alarm;
   readonly #events: PeerEvent[] = [];
   #stepping = false;
 
@@ -112,6 +79,7 @@ export class Neighbour {
     this.config = config;
     this.#around = around;
     this.since = around.clock.now();
+    this.#alarm = new Alarm(around.clock, () => this.#tick());
   }
 
   get state(): StateName {
@@ -189,7 +157,7 @@ export class Neighbour {
     } finally {
       this.#stepping = false;
     }
-    this.#arm();
+    this.#alarm.set(peerDeadline(this.#peer));
     if (connected && this.#links.size === 0) {
       this.#around.report({ type: 'idle', neighbour: this.config.name });
     }
@@ -369,13 +337,9 @@ export class Neighbour {
     const { name, prefixLimitAction } = this.config;
     this.#around.report({ type: 'prefixLimit', neighbour: name, family, count, mark });
     if (mark === 'warning' || prefixLimitAction === 'warn') return;
-    // RFC 4486 §4: AFI, SAFI and the limit.
-    const data = Buffer.alloc(7);
-    data.writeUInt16BE(family >> 8, 0);
-    data.writeUInt8(family & 255, 2);
-    data.writeUInt32BE(this.config.policy.prefixLimit?.limit ?? 0, 3);
     const detail = `${count} prefixes of ${familyName(family)} are more than allowed`;
-    this.#sendAway(this.session?.id, { ...cease(CEASE_SUBCODE.maximumPrefixes), data }, detail);
+    const notification = maximumPrefixes(family, this.config.policy.prefixLimit?.limit ?? 0);
+    this.#sendAway(this.session?.id, notification, detail);
   }
 
   /** Does what a peer has asked for; if a table of ours is full, that peer's session pays for it and no other. */
@@ -399,32 +363,11 @@ export class Neighbour {
     return this.session?.agreement.restart?.notification ? hardReset(notification) : notification;
   }
 
-  /**
-   * One timer, moved only to an earlier time: a hold timer that every message puts off costs nothing. What
-   * the peer has sent meanwhile is read before time is held against it.
-   */
-  #arm(): void {
-    const at = peerDeadline(this.#peer);
-    if (at !== undefined && this.#timer && this.#timer.at <= at) return;
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    if (at === undefined) return;
-    const { clock } = this.#around;
-    const cancel = clock.after(Math.max(0, at - clock.now()), () => clock.soon(() => this.#tick()));
-    this.#timer = { at, cancel };
-  }
-
+  /** What the peer has sent meanwhile is read before time is held against it. */
   #tick(): void {
-    this.#timer = undefined;
     for (const [id, { transport }] of this.#links) {
       if (transport.unread) this.#feed({ type: 'on', id, event: { type: 'update' } });
     }
     this.#feed({ type: 'tick' });
   }
-}
-
-export type Counters = Record<MessageType, number>;
-
-function counters(): Counters {
-  return { OPEN: 0, UPDATE: 0, NOTIFICATION: 0, KEEPALIVE: 0, 'ROUTE-REFRESH': 0 };
 }

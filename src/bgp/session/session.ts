@@ -11,9 +11,9 @@ import { decodeRouteRefresh, REFRESH_BEGIN, REFRESH_END, REFRESH_REQUEST } from 
 import { scanUpdate } from '../wire/scan.ts';
 import type { UpdateContext } from '../wire/update.ts';
 import { UpdateScan } from '../wire/updateScan.ts';
+import type { Counters } from './counters.ts';
 import { linkOf } from './link.ts';
 import type { Agreement } from './negotiate.ts';
-import type { Counters } from './neighbour.ts';
 import type { Transport } from './transport.ts';
 
 export interface SessionSurroundings {

@@ -1,8 +1,9 @@
 import { formatIP, formatIPv4 } from '../../address/ip.ts';
 import type { Rib } from '../rib/rib.ts';
+import type { Counters } from '../session/counters.ts';
 import { describeReset } from '../session/lastReset.ts';
 import type { Agreement } from '../session/negotiate.ts';
-import type { Counters, Neighbour } from '../session/neighbour.ts';
+import type { Neighbour } from '../session/neighbour.ts';
 import type { Capability } from '../wire/capability.ts';
 import { familyName } from '../wire/family.ts';
 import type { Open } from '../wire/open.ts';

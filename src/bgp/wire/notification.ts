@@ -1,4 +1,5 @@
 import { Cursor } from './cursor.ts';
+import type { AfiSafi } from './family.ts';
 import { HEADER_LENGTH } from './frame.ts';
 
 /** RFC 4271 §4.5. */
@@ -118,6 +119,15 @@ export function cease(subcode: number, text = ''): Notification {
   const bytes = utf8Prefix(text, MAX_COMMUNICATION);
   const data = carries ? Buffer.concat([Buffer.of(bytes.length), bytes]) : Buffer.alloc(0);
   return { type: 'NOTIFICATION', code: CEASE, subcode, data };
+}
+
+/** The peer has sent more prefixes of a family than the limit allows (RFC 4486 §4: AFI, SAFI and the limit). */
+export function maximumPrefixes(family: AfiSafi, limit: number): Notification {
+  const data = Buffer.alloc(7);
+  data.writeUInt16BE(family >> 8, 0);
+  data.writeUInt8(family & 255, 2);
+  data.writeUInt32BE(limit, 3);
+  return { ...cease(CEASE_SUBCODE.maximumPrefixes), data };
 }
 
 /** Ends a session for good where a plain NOTIFICATION would start graceful restart (RFC 8538 §3). */
