@@ -1,7 +1,6 @@
-import { spawnSync } from 'node:child_process';
 import type { TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { cable, type Nodes } from './fabric.ts';
-import { FILTER_TABLE } from './kubeProxyFilter.ts';
+import { restoreTables } from './kubeProxyTables.ts';
 import { SERVER_PORT, serve } from './servicesLoad.ts';
 import { idleServices, type Pair, type Service } from './servicesNode.ts';
 
@@ -79,8 +78,7 @@ export async function iptablesPair(
   const pair = await plainPair(namespaces, `iptables${count}`, distance, directory);
   const web = { name: 'web', address: SERVICE_ADDRESS, backend: SERVER_ADDRESS };
   const others = idleServices(count - 1);
-  const rules = kubeProxyRules(others.toSpliced(others.length >> 1, 0, web));
-  for (const node of pair.nodes) restore(node, rules);
+  for (const node of pair.nodes) serveClusterIPs(node, others.toSpliced(others.length >> 1, 0, web));
   pair.client.run('curl', '-sf', '--max-time', '2', `http://${SERVICE_ADDRESS}/`);
   return pair;
 }
@@ -100,9 +98,9 @@ function pod(namespaces: TestNamespaces, node: TestNamespace, name: string, addr
   return namespace;
 }
 
-/** The chains of kube-proxy's iptables mode for services of type ClusterIP with one endpoint each. */
-function kubeProxyRules(services: readonly Service[]): string {
-  const chains = services.flatMap((_, index) => [`:${svc(index)} - [0:0]`, `:${sep(index)} - [0:0]`]);
+/** Gives a node the chains of kube-proxy's iptables mode for services of type ClusterIP with one endpoint each. */
+function serveClusterIPs(node: TestNamespace, services: readonly Service[]): void {
+  const chains = services.flatMap((_, index) => [svc(index), sep(index)]);
   const frontends = services.map(
     ({ name, address }, index) =>
       `-A KUBE-SERVICES -d ${address}/32 -p tcp -m comment --comment "default/${name} cluster IP" -m tcp --dport 80 -j ${svc(index)}`,
@@ -113,27 +111,7 @@ function kubeProxyRules(services: readonly Service[]): string {
     `-A ${sep(index)} -s ${backend}/32 -j KUBE-MARK-MASQ`,
     `-A ${sep(index)} -p tcp -m tcp -j DNAT --to-destination ${backend}:${SERVER_PORT}`,
   ]);
-  return `*nat
-:PREROUTING ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:POSTROUTING ACCEPT [0:0]
-:KUBE-SERVICES - [0:0]
-:KUBE-POSTROUTING - [0:0]
-:KUBE-MARK-MASQ - [0:0]
-:KUBE-NODEPORTS - [0:0]
-${chains.join('\n')}
--A PREROUTING -j KUBE-SERVICES
--A OUTPUT -j KUBE-SERVICES
--A POSTROUTING -j KUBE-POSTROUTING
--A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
--A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
--A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
--A KUBE-POSTROUTING -j MASQUERADE --random-fully
-${frontends.join('\n')}
--A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
-${backends.join('\n')}
-COMMIT
-${FILTER_TABLE}`;
+  restoreTables(node, chains, [...frontends, ...backends]);
 }
 
 function svc(index: number): string {
@@ -142,11 +120,4 @@ function svc(index: number): string {
 
 function sep(index: number): string {
   return `KUBE-SEP-${index}`;
-}
-
-/** The older of the two back ends: rules are matched in the kernel's own tables, not by nftables' expressions. */
-function restore(node: TestNamespace, rules: string): void {
-  const words = [`--net=${node.path}`, 'iptables-legacy-restore'];
-  const { status, stderr } = spawnSync('nsenter', words, { input: rules, encoding: 'utf8' });
-  if (status !== 0) throw new Error(`Cannot restore iptables rules: ${stderr.trim()}`);
 }
