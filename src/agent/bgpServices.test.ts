@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatPrefix } from '../address/prefix.ts';
 import type { BGPConfiguration } from '../store/kinds/bgpConfiguration.ts';
-import type { EndpointSlice } from '../store/kinds/endpointSlice.ts';
+import type { Endpoint, EndpointSlice } from '../store/kinds/endpointSlice.ts';
 import type { Service } from '../store/kinds/service.ts';
 import { ServiceAnnouncements, serviceRangesOf } from './bgpServices.ts';
 import { ServiceFeed } from './serviceFeed.ts';
-
-type Endpoint = EndpointSlice['endpoints'][number];
 
 const ranges = serviceRangesOf([
   {

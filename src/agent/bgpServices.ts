@@ -92,7 +92,7 @@ function publicAddresses(service: Service, ranges: ServiceRanges): ServiceAddres
 function hasReadyEndpoint({ slices }: ServiceInput, ipv4: boolean, node?: string): boolean {
   return slices
     .filter(({ addressType }) => addressType === (ipv4 ? 'IPv4' : 'IPv6'))
-    .flatMap(({ endpoints }) => endpoints)
+    .flatMap(({ endpoints = [] }) => endpoints)
     .some(
       ({ conditions, nodeName }) => conditions?.ready !== false && (node === undefined || nodeName === node),
     );

@@ -26,8 +26,10 @@ const endpoint = openObject(
 );
 
 const body = openObject(
-  { addressType: oneOf('IPv4', 'IPv6', 'FQDN'), endpoints: listOf(endpoint, { max: 1000 }) },
+  { addressType: oneOf('IPv4', 'IPv6', 'FQDN') },
   {
+    /** The API server stores an empty list and none alike, and says `null` of both. */
+    endpoints: listOf(endpoint, { max: 1000 }),
     ports: listOf(
       openObject({}, { name: text(), port: integer(1, 65535), protocol: oneOf('TCP', 'UDP', 'SCTP') }),
       { max: 100 },
@@ -46,7 +48,7 @@ export const endpointSlice = defineKind({
     ['SERVICE', (object) => serviceOf(object)],
     ['ADDRESSTYPE', ({ addressType }) => addressType],
     ['PORTS', ({ ports }) => (ports ?? []).map(({ port }) => port ?? '*').join(',')],
-    ['ENDPOINTS', ({ endpoints }) => endpoints.flatMap(({ addresses }) => addresses).join(',')],
+    ['ENDPOINTS', ({ endpoints }) => (endpoints ?? []).flatMap(({ addresses }) => addresses).join(',')],
   ],
 });
 
@@ -58,7 +60,7 @@ export function serviceOf({ metadata }: Pick<EndpointSlice, 'metadata'>): string
   return metadata.labels?.['kubernetes.io/service-name'];
 }
 
-function addressProblems({ addressType, endpoints }: Of<typeof body>): Problem[] {
+function addressProblems({ addressType, endpoints = [] }: Of<typeof body>): Problem[] {
   if (addressType === 'FQDN') return [];
   const problems: Problem[] = [];
   const schema = addressType === 'IPv4' ? ipv4 : ipv6;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import type { BGPPeer } from './bgpPeer.ts';
+import type { EndpointSlice } from './endpointSlice.ts';
 import { definitionOf, InvalidObject, KIND_NAMES, kindNamed, parseObject } from './registry.ts';
 
 function problemOf(yaml: string): string {
@@ -153,6 +154,17 @@ test('empty fields are absent ones', () => {
     ),
   ) as BGPPeer;
   assert.deepEqual(spec, { peerIP: '10.0.0.1', nodeSelector: 'has(rack)', password: {} });
+});
+
+test('a slice of a service without pods says null where its lists would be', () => {
+  const slice = parse(`
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web-1, namespace: default, labels: { kubernetes.io/service-name: web } }
+addressType: IPv4
+endpoints: null
+ports: null`);
+  assert.equal((parseObject(slice) as EndpointSlice).endpoints, undefined);
 });
 
 test('an object in which nothing is empty is not copied', () => {
