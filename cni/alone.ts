@@ -49,9 +49,20 @@ function programsLeft(bpfDir: string, records: RecordStore): PodPrograms {
   return datapathPodPrograms({ bpfDir, mode: { socket: true, packet: true }, records });
 }
 
-/** To the file the configuration names, otherwise to stderr, which runtimes keep. */
+/** To the file the configuration names, otherwise, or where that takes nothing, to stderr, which runtimes keep. */
 function logOf({ logFile, logLevel }: Configuration): Log {
-  const write = (line: string) =>
-    logFile === undefined ? process.stderr.write(line) : appendFileSync(logFile, line, { mode: 0o600 });
+  const write = (line: string) => {
+    if (logFile === undefined || !append(logFile, line)) process.stderr.write(line);
+  };
   return createLog(write, logLevel, 'cni');
+}
+
+/** A full disk must not keep pods from being removed. */
+function append(file: string, line: string): boolean {
+  try {
+    appendFileSync(file, line, { mode: 0o600 });
+    return true;
+  } catch {
+    return false;
+  }
 }

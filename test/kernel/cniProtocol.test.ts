@@ -134,6 +134,11 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
     test('a namespace that is not there, or is the node’s own, is code 8', async () => {
       assert.equal((await runtime.fail('ADD', { ...pod, netns: '/run/netns/no-such' })).code, 8);
       assert.equal((await runtime.fail('ADD', { ...pod, netns: node.path })).code, 8);
+      const { code, msg } = await runtime.fail('ADD', { ...pod, netns: '/etc/hostname' });
+      assert.deepEqual(
+        { code, msg },
+        { code: 8, msg: 'Cannot use network namespace /etc/hostname: it is none' },
+      );
     });
 
     test('without an agent ADD is to be tried again later and STATUS says 50', async () => {
@@ -144,6 +149,17 @@ for (const program of ['dist/cni/tombolo', 'dist/cni/tombolo.cjs']) {
           .code,
         50,
       );
+    });
+
+    test('a log file that takes nothing keeps no verb from its work', async () => {
+      for (const logFile of ['/dev/full', '/no/such/directory/log']) {
+        // A member that means nothing is worth a line in the log.
+        const config = { logFile, stranger: true };
+        const { code, errors } = await runtime.call('DEL', pod, { config });
+        assert.equal(code, 0, logFile);
+        assert.match(errors, /has a member that means nothing/);
+        assert.equal((await runtime.fail('ADD', pod, { config })).code, 11, logFile);
+      }
     });
 
     test('GC without a list is refused, for it would remove everything', async () => {
