@@ -133,7 +133,8 @@ export class ServiceTable {
 
   /** What cannot be served, a line each: `default/web: …`. */
   problems(): string[] {
-    return [...this.#problems].flatMap(([key, texts]) => texts.map((text) => `${key}: ${text}`));
+    const noted = [...this.#problems].flatMap(([key, texts]) => texts.map((text) => `${key}: ${text}`));
+    return [...noted, ...this.#planner.clashes().map(({ set, text }) => `${serviceOf(set)}: ${text}`)];
   }
 
   #changeOf({ key, service, slices }: ServiceInput): ServiceChange {
@@ -160,7 +161,7 @@ export class ServiceTable {
       throw error;
     }
     for (const { set, text } of plan.problems) {
-      const key = set.replace(/:.*$/, '');
+      const key = serviceOf(set);
       this.#problems.set(key, [...(this.#problems.get(key) ?? []), text]);
     }
     if (plan.retired.length > 0) this.#options.retired(plan.retired);
@@ -170,4 +171,9 @@ export class ServiceTable {
     if (view === undefined || view.problems.length === 0) this.#problems.delete(key);
     else this.#problems.set(key, view.problems);
   }
+}
+
+/** Of a set's key, `namespace/name:80/TCP/4`. */
+function serviceOf(set: string): string {
+  return set.replace(/:.*$/, '');
 }

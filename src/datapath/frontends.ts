@@ -10,6 +10,7 @@ import {
   sameEntry,
   wildcardOf,
 } from './programmedSet.ts';
+import type { Problem } from './servicePlan.ts';
 
 /** Which set each frontend leads to: what `tb_services` says. */
 export class Frontends {
@@ -42,6 +43,21 @@ export class Frontends {
     return set && entryOf(set);
   }
 
+  /** Who asks for a frontend that another set has. */
+  clashes(): Problem[] {
+    return [...this.#waiting].flatMap(([id, sets]) =>
+      sets.flatMap((key) => {
+        const set = this.#sets.get(key);
+        const frontend = set?.frontends.find(({ address }) => placeOf(endpointOf(set, address)) === id);
+        if (frontend === undefined) return [];
+        return {
+          set: key,
+          text: `${formatIP(frontend.address)} is served by ${this.#owners.get(id)} already`,
+        };
+      }),
+    );
+  }
+
   /** Hands all that one set owns to another, without a change to the map. */
   rename(draft: Draft, set: ProgrammedSet, to: string): void {
     for (const { address } of set.frontends)
@@ -71,7 +87,6 @@ export class Frontends {
     const owner = this.#owners.get(id);
     if (owner !== undefined) {
       draft.undo.set(this.#waiting, id, [...(this.#waiting.get(id) ?? []), set.key]);
-      draft.plan.problem(set.key, `${formatIP(frontend.address)} is served by ${owner} already`);
       return;
     }
     draft.undo.set(this.#owners, id, set.key);

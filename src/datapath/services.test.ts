@@ -410,14 +410,15 @@ describe('the planner', () => {
     const planner = newPlanner();
     const rival = service('b', '10.96.0.1', ['10.1.0.2']);
     maps.apply(planner.plan([web('10.1.0.1')]).steps);
-    const plan = planner.plan([rival]);
-    maps.apply(plan.steps);
-    assert.deepEqual(plan.problems, [
-      { set: 'default/b:80/TCP/4', text: '10.96.0.1 is served by default/web:80/TCP/4 already' },
-    ]);
+    const clash = { set: 'default/b:80/TCP/4', text: '10.96.0.1 is served by default/web:80/TCP/4 already' };
+    maps.apply(planner.plan([rival]).steps);
+    assert.deepEqual(planner.clashes(), [clash]);
     assert.match(maps.lookUp(at('10.96.0.1')), /^10\.1\.0\.1/);
+    maps.apply(planner.plan([service('b', '10.96.0.1', ['10.1.0.3'])]).steps);
+    assert.deepEqual(planner.clashes(), [clash], 'also after the rival has changed');
     maps.apply(planner.plan([{ key: 'default/web', view: undefined }]).steps);
-    assert.match(maps.lookUp(at('10.96.0.1')), /^10\.1\.0\.2/);
+    assert.match(maps.lookUp(at('10.96.0.1')), /^10\.1\.0\.3/);
+    assert.deepEqual(planner.clashes(), [], 'no longer once the address is its own');
   });
 
   test('touches only the entries of the service that changes', () => {

@@ -14,7 +14,7 @@ import {
   ringOf,
   sameNumbers,
 } from './programmedSet.ts';
-import { noChanges, type Plan, PlanBuilder } from './servicePlan.ts';
+import { noChanges, type Plan, PlanBuilder, type Problem } from './servicePlan.ts';
 import type { ServiceView } from './serviceView.ts';
 import { UndoLog } from './undoLog.ts';
 
@@ -65,6 +65,11 @@ export class ServicePlanner {
   /** What is programmed once the latest plan is carried out. */
   sets(): Iterable<ProgrammedSet> {
     return this.#sets.values();
+  }
+
+  /** Sets that are not served, or not at all their addresses, because another one has been there first. */
+  clashes(): Problem[] {
+    return this.#frontends.clashes();
   }
 
   /**
