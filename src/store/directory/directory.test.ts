@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   mkdirSync,
@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -234,6 +235,79 @@ withStore('a writer that is killed holds no lock', async ({ root, store }) => {
   assert.deepEqual(readdirSync(root), ['.lock']);
   holder.kill('SIGKILL');
   await written;
+});
+
+withStore('separators and comments around an object are no further objects', async ({ store, put }) => {
+  put('Service/default/web.yaml', `# made by hand\n---\n${WEB(80)}---\n# nothing more\n`);
+  assert.equal((await store.list('Service')).items.length, 1);
+  assert.deepEqual(store.problems(), []);
+});
+
+withStore(
+  'aliases that would fill the memory are refused under the name of their file',
+  async ({ store, put }) => {
+    const nested = ['a', 'b', 'c', 'd', 'e'].map((name, level) => {
+      const inner = level === 0 ? '1' : `*${'abcde'[level - 1]}`;
+      return `${name}: &${name} [${Array(9).fill(inner)}]`;
+    });
+    const path = put('Service/default/web.yaml', nested.join('\n'));
+    await store.list('Service');
+    assert.match(
+      store.problems('Service')[0] ?? '',
+      new RegExp(`^Cannot accept ${path}: not YAML: Excessive alias`),
+    );
+  },
+);
+
+withStore(
+  'a directory of no kind is reported also while others are watched',
+  async ({ store, reports, put }) => {
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const done = follow(store, 'Service', (change) => seen.push(words(change)), stop.signal);
+    await eventually(() => assert.deepEqual(seen, ['replaced by 0']));
+    put('Sevrice/default/web.yaml', WEB(80));
+    await eventually(() => assert.match(String(reports), /Sevrice: expected a directory per kind/));
+    assert.match(String(store.problems()), /Sevrice/);
+    stop.abort();
+    await done;
+  },
+);
+
+withStore('a secret is for its owner alone, whatever wrote it', async ({ root, store }) => {
+  await store.create({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'leaf', namespace: 'default' },
+    stringData: { password: 'hush' },
+  });
+  assert.equal(statSync(join(root, 'Secret/default/leaf.yaml')).mode & 0o077, 0);
+});
+
+withStore('what a full disk takes only half of leaves the object as it was', async ({ root, store, put }) => {
+  put('Service/default/web.yaml', WEB(80));
+  const script = `
+    const { openDirectoryStore } = await import(${JSON.stringify(join(import.meta.dirname, 'directory.ts'))});
+    const store = openDirectoryStore(${JSON.stringify(root)});
+    const web = await store.get('Service', { namespace: 'default', name: 'web' });
+    web.metadata.annotations = { note: 'x'.repeat(8192) };
+    await store.update(web).then(() => console.log('updated'), (error) => console.log(error.code));`;
+  // A limit on the size of files ends a write in the middle, as a full disk does.
+  const words = [
+    '-c',
+    'ulimit -f 4; exec "$@"',
+    'sh',
+    process.execPath,
+    '--import',
+    'tsx',
+    '--input-type=module',
+  ];
+  const { stdout } = spawnSync('bash', [...words, '-e', script], { encoding: 'utf8' });
+  assert.equal(stdout.trim(), 'EFBIG');
+  assert.deepEqual(readdirSync(join(root, 'Service/default')), ['web.yaml']);
+  const { items } = await store.list('Service');
+  assert.equal(items[0]?.metadata.annotations, undefined);
+  assert.deepEqual(store.problems(), []);
 });
 
 function words(change: Change<ObjectOf<'Service'>>): string {

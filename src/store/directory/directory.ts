@@ -74,7 +74,6 @@ class DirectoryStore implements Store {
     const selected = selector(kind, selection);
     const directory = this.#directory(kind);
     await this.#scan(directory);
-    this.#reportStrangers();
     const items = directory
       .objects()
       .filter(selected)
@@ -92,7 +91,12 @@ class DirectoryStore implements Store {
     const directory = this.#directory(kind);
     if (!this.#watching.has(kind)) {
       const failed = (error: unknown) => this.#report(messageOf(because(`watch ${directory.path}`, error)));
-      this.#watching.set(kind, watchFiles(this.#root, directory, failed));
+      const watched = {
+        directories: () => directory.directories(),
+        refresh: (paths: Iterable<string>) => directory.refresh(paths),
+        scan: () => this.#scan(directory),
+      };
+      this.#watching.set(kind, watchFiles(this.#root, watched, failed));
     }
     yield* directory.log.after(resourceVersion, signal, selected);
   }
@@ -219,6 +223,7 @@ class DirectoryStore implements Store {
   async #scan(directory: KindDirectory<Kind>): Promise<void> {
     try {
       await directory.scan();
+      this.#reportStrangers();
     } catch (error) {
       throw new StoreError('Unavailable', messageOf(because(`read ${directory.path}`, error)), {
         cause: error,

@@ -7,10 +7,11 @@ import {
   readFileSync,
   renameSync,
   unlinkSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { parseAllDocuments, stringify } from 'yaml';
+import { messageOf } from '../../errors.ts';
 import { definitionOf, InvalidObject, type Kind, type ObjectOf, parseObject } from '../kinds/registry.ts';
 import { isRecord } from '../schema.ts';
 import type { Key } from '../store.ts';
@@ -56,21 +57,27 @@ function parseFile(bytes: Buffer, path: string, kind: Kind): ObjectOf<Kind> {
 }
 
 function onlyDocument(text: string, path: string): unknown {
-  const documents = parseAllDocuments(text);
-  if (!Array.isArray(documents) || documents.length === 0) {
-    throw new InvalidObject(path, [{ path: '', reason: 'the file is empty' }]);
-  }
-  const [first, ...others] = documents;
-  if (others.length > 0) {
-    const reason = 'expected one object per file; tombolo apply -f takes many apart';
-    throw new InvalidObject(path, [{ path: '', reason, value: documents.length }]);
-  }
-  const [error] = first?.errors ?? [];
-  if (error) {
-    const [line = ''] = error.message.split('\n');
+  // What stands before the first separator and after the last one is often nothing, or comments.
+  const values = valuesOf(text, path).filter((value) => value !== null);
+  if (values.length === 1) return values[0];
+  const [reason, value] =
+    values.length === 0
+      ? ['the file is empty']
+      : ['expected one object per file; tombolo apply -f takes many apart', values.length];
+  throw new InvalidObject(path, [{ path: '', reason, value }]);
+}
+
+function valuesOf(text: string, path: string): unknown[] {
+  try {
+    return [...parseAllDocuments(text)].map((document) => {
+      const [error] = document.errors;
+      if (error) throw error;
+      return document.toJS();
+    });
+  } catch (error) {
+    const [line = ''] = messageOf(error).split('\n');
     throw new InvalidObject(path, [{ path: '', reason: `not YAML: ${line.replace(/:$/, '')}` }]);
   }
-  return first?.toJS();
 }
 
 function named<T>(path: string, parse: () => T): T {
@@ -101,9 +108,10 @@ export function writeObject(path: string, object: ObjectOf<Kind>): void {
   const text = stringify({ apiVersion, kind, metadata: kept, ...body }, { lineWidth: 0 });
   mkdirSync(dirname(path), { recursive: true });
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
-  const fd = openSync(temporary, 'wx', 0o644);
+  const fd = openSync(temporary, 'wx', kind === 'Secret' ? 0o600 : 0o644);
   try {
-    writeSync(fd, text);
+    // All of it or an error: a disk that is nearly full takes the beginning, and says so only by the count.
+    writeFileSync(fd, text);
     fdatasyncSync(fd);
     renameSync(temporary, path);
   } catch (error) {

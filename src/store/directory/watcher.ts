@@ -75,11 +75,10 @@ export function watchFiles(root: string, kind: WatchedKind, failed: (error: unkn
     return added;
   };
 
+  look().catch(failed);
   const rescan = setInterval(() => void look().catch(failed), RESCAN_MS);
   rescan.unref();
   return {
-    /** Resolves when everything there was at the call has been seen. */
-    ready: look(),
     close() {
       clearTimeout(timer);
       clearInterval(rescan);
