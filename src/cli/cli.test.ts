@@ -94,6 +94,8 @@ test('misuse is exit code 2, failure 1, and both are one line', () => {
     [['get', 'frob'], 2, /Cannot find kind "frob": expected one of nodes/],
     [['get', 'svc', '--field-selector', 'a!=b'], 2, /expected FIELD=VALUE.* \(value "a!=b"\)/],
     [['get', 'svc', '-o', 'xml'], 2, /argument 'xml' is invalid/],
+    [['preflight', '-o', 'xml'], 2, /argument 'xml' is invalid/],
+    [['preflight', '--nodes', 'many'], 2, /expected a number of nodes/],
     [['delete', 'svc'], 2, /at least one name/],
     [['get', 'svc', '--store', 'etcd:x'], 1, /expected directory:PATH/],
     [

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Finding, judgeAll } from '../preflight/checks.ts';
 import { collectFacts } from '../preflight/facts.ts';
 
@@ -13,8 +13,10 @@ export function preflightCommand(): Command {
       'where the container runtime looks for network configurations',
       '/etc/cni/net.d',
     )
-    .option('--nodes <count>', 'how many nodes the cluster has, for limits that grow with it', Number)
-    .option('-o, --output <format>', 'text or json', 'text')
+    .option('--nodes <count>', 'how many nodes the cluster has, for limits that grow with it', count)
+    .addOption(
+      new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text', 'text'),
+    )
     .action((options: { cniConf: string; nodes?: number; output: string }) => {
       const findings = judgeAll(collectFacts(options.cniConf, options.nodes));
       process.stdout.write(
@@ -22,6 +24,11 @@ export function preflightCommand(): Command {
       );
       process.exitCode = findings.some(({ verdict }) => verdict.status === 'fail') ? 1 : 0;
     });
+}
+
+function count(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a number of nodes');
+  return Number(text);
 }
 
 function asText(findings: readonly Finding[]): string {
