@@ -34,8 +34,8 @@ if [[ $EUID -ne 0 ]]; then
 fi
 echo "install-dependencies.sh: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-# Mirrors and resolvers have bad minutes.
-apt=(apt-get -qq -o Acquire::Retries=5)
+# Mirrors and resolvers have bad minutes, and others may be installing.
+apt=(apt-get -qq -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
 "${apt[@]}" update
 # No daemon may start by itself: the tests start their own, in their own namespaces.
 policy=/usr/sbin/policy-rc.d
