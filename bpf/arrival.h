@@ -17,7 +17,7 @@
 #include "verdict.h"
 
 /* What is translated may be for another node. */
-SUBPROGRAM int go_on(struct __sk_buff *skb, const struct packet *packet)
+SUBPROGRAM int go_on(struct __sk_buff *skb, const struct packet *packet GIVEN)
 {
 	return leave(skb, packet, false);
 }

@@ -50,7 +50,7 @@ static __always_inline bool is_plain_inside(struct __sk_buff *skb, const struct 
 }
 
 /* CONTINUE: the packet is what was inside. */
-SUBPROGRAM int take_out(struct __sk_buff *skb, struct packet *packet, bool congested)
+SUBPROGRAM int take_out(struct __sk_buff *skb, struct packet *packet GIVEN, bool congested)
 {
 	/* Which checksums a NIC has found to be right is counted from outside. */
 	if (bpf_skb_adjust_room(skb, -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC,

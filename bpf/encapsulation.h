@@ -30,7 +30,7 @@ static __always_inline __be16 tunnel_source_port(struct __sk_buff *skb)
 
 /* Finds the uplink and the next hop of a tunnel, as for the node's own packets (`lo` forwards, as every device of a node). Where
  * something is left to translate, or the way is none of ours, the family stays 0. */
-SUBPROGRAM int find_way_of_tunnel(struct __sk_buff *skb, const struct packet *packet, struct way *way)
+SUBPROGRAM int find_way_of_tunnel(struct __sk_buff *skb, const struct packet *packet GIVEN, struct way *way GIVEN)
 {
 	const struct node *node = this_node();
 	way->next_hop.nh_family = 0;
@@ -80,7 +80,7 @@ static __always_inline __sum16 header_sum(const struct iphdr *ip)
 /* CONTINUE: the packet has its outer headers, except for the MAC addresses, which whoever sends it to a neighbour writes. PASS: the
  * kernel cannot do that to it, and it is as it was. Checksums and segments that are left to a device stay so: whoever makes
  * segments makes length, identification and header checksum of each. */
-SUBPROGRAM int encapsulate(struct __sk_buff *skb, const struct packet *packet, const struct way *way)
+SUBPROGRAM int encapsulate(struct __sk_buff *skb, const struct packet *packet GIVEN, const struct way *way GIVEN)
 {
 	const struct node *node = this_node();
 	__u8 congestion = congestion_bits(skb, packet->ipv6);

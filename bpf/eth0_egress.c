@@ -8,7 +8,7 @@
 #include "verdict.h"
 
 /* The client tells somebody of an error with a packet it was sent. */
-SUBPROGRAM int forward_error(struct __sk_buff *skb, const struct packet *packet)
+SUBPROGRAM int forward_error(struct __sk_buff *skb, const struct packet *packet GIVEN)
 {
 	struct flow_key key = {};
 	bool to_service = service_address(&packet->destination);

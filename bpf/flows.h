@@ -68,7 +68,7 @@ static __always_inline __s32 idle_seconds(const struct flow *flow, const struct 
 	return other_idle < idle ? other_idle : idle;
 }
 
-SUBPROGRAM bool flow_expired(const struct flow_key *key, const struct flow *flow, __u32 now)
+SUBPROGRAM bool flow_expired(const struct flow_key *key GIVEN, const struct flow *flow GIVEN, __u32 now)
 {
 	struct flow_key other_key = other_half(key, flow);
 	struct flow *other = find_flow(&other_key);
@@ -77,11 +77,12 @@ SUBPROGRAM bool flow_expired(const struct flow_key *key, const struct flow *flow
 	return idle >= (__s32)flow_timeout(key->protocol, flow->state, flow->flags, lasted);
 }
 
-SUBPROGRAM void delete_flow(const struct flow_key *key, const struct flow *flow)
+SUBPROGRAM int delete_flow(const struct flow_key *key GIVEN, const struct flow *flow GIVEN)
 {
 	struct flow_key other = other_half(key, flow);
 	bpf_map_delete_elem(&tb_flows, &other);
 	bpf_map_delete_elem(&tb_flows, key);
+	return 0;
 }
 
 static __always_inline void enter_stage(struct flow *flow, struct stage stage, __u32 now)
@@ -92,7 +93,7 @@ static __always_inline void enter_stage(struct flow *flow, struct stage stage, _
 }
 
 /* Called for the few packets that may change the state. Both halves change together. */
-SUBPROGRAM int change_state(struct flow_key *key, struct flow *flow, __u32 tcp_flags)
+SUBPROGRAM int change_state(struct flow_key *key GIVEN, struct flow *flow GIVEN, __u32 tcp_flags)
 {
 	__u32 now = now_seconds();
 	struct stage before = { .state = flow->state, .flags = flow->flags };
@@ -127,7 +128,7 @@ struct new_flow {
 #define FLOW_SHARE_FULL 4
 
 /* Whether some flow has the reply tuple that a new one would like to have. */
-SUBPROGRAM bool is_taken(const struct new_flow *new)
+SUBPROGRAM bool is_taken(const struct new_flow *new GIVEN)
 {
 	struct flow_key reply_key = other_half(&new->key, &new->flow);
 	return find_flow(&reply_key);
@@ -206,7 +207,7 @@ static __always_inline void mark_flow(const struct new_flow *new)
 }
 
 /* Enters both halves or none; `new` then says with which port. */
-SUBPROGRAM int enter_flow(struct __sk_buff *skb, struct new_flow *new)
+SUBPROGRAM int enter_flow(struct __sk_buff *skb, struct new_flow *new GIVEN)
 {
 	if (has_its_share(&new->key.source))
 		return FLOW_SHARE_FULL;
@@ -226,7 +227,7 @@ SUBPROGRAM int enter_flow(struct __sk_buff *skb, struct new_flow *new)
 
 /* Enters a flow over `old`, a finished one of the same key, where both halves are what they were: nobody else has had the
  * tuple since, so neither the table nor the sockets have to be asked. False: it is another backend, or another port. */
-SUBPROGRAM bool renew_flow(const struct new_flow *new, struct flow *old)
+SUBPROGRAM bool renew_flow(const struct new_flow *new GIVEN, struct flow *old GIVEN)
 {
 	if (old->port != new->flow.port || old->client_port != new->flow.client_port ||
 	    !address_equal(&old->address, &new->flow.address))

@@ -94,7 +94,7 @@ static __always_inline bool recorded_by_socket(struct __sk_buff *skb, const stru
 
 /* A packet that is to no service. Only one that opens a flow to a backend matters: the tuple it takes must not be
  * given to a translated flow, nor the other way round. CONTINUE: that is `new`. */
-SUBPROGRAM int plan_direct(struct __sk_buff *skb, const struct packet *packet, struct new_flow *new)
+SUBPROGRAM int plan_direct(struct __sk_buff *skb, const struct packet *packet GIVEN, struct new_flow *new GIVEN)
 {
 	if ((packet->protocol == IPPROTO_TCP && !opens_connection(packet)) || !has_ports(packet->protocol) ||
 	    packet->fragment == LATER_FRAGMENT)
@@ -111,7 +111,7 @@ SUBPROGRAM int plan_direct(struct __sk_buff *skb, const struct packet *packet, s
 /* A packet to a service that belongs to no flow. A TCP segment from the middle of a connection is one too, when the
  * table was lost: a Maglev service then finds the same backend, any other backend answers with the RST that tells
  * the client at once. CONTINUE: `new` is the flow it is to have. */
-SUBPROGRAM int plan_flow(const struct packet *packet, struct new_flow *new)
+SUBPROGRAM int plan_flow(const struct packet *packet GIVEN, struct new_flow *new GIVEN)
 {
 	struct service *address = service_address(&packet->destination);
 	if (!address)
@@ -137,7 +137,7 @@ SUBPROGRAM int plan_flow(const struct packet *packet, struct new_flow *new)
 
 /* The first packet of a flow, or one of none. `old`: a finished flow of the same key, if there is one. CONTINUE: the flow is
  * in the table. Seen long ago, so that the packet finds the next hop out of date. */
-SUBPROGRAM int begin(struct __sk_buff *skb, const struct packet *packet, struct flow *old)
+SUBPROGRAM int begin(struct __sk_buff *skb, const struct packet *packet GIVEN, struct flow *old)
 {
 	struct new_flow new = {
 		.key = flow_key_of(packet, FLOW_FORWARD),
@@ -156,7 +156,7 @@ SUBPROGRAM int begin(struct __sk_buff *skb, const struct packet *packet, struct 
 }
 
 /* Whether an opening TCP segment finds its tuple's flow finished, or the backend not to be had any more. */
-SUBPROGRAM bool connects_anew(const struct flow_key *key, const struct flow *flow)
+SUBPROGRAM bool connects_anew(const struct flow_key *key GIVEN, const struct flow *flow GIVEN)
 {
 	if (flow->state == FLOW_CLOSING || flow->state == FLOW_RESET || flow_expired(key, flow, now_seconds())) {
 		count(REASON_flow_reused);

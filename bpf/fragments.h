@@ -56,7 +56,8 @@ static __always_inline int hold_at(struct held_key *key, struct held *draft)
 	return -1;
 }
 
-SUBPROGRAM int hold_fragment(struct __sk_buff *skb, const struct packet *packet, const struct fragment_key *key)
+SUBPROGRAM int hold_fragment(struct __sk_buff *skb, const struct packet *packet GIVEN,
+			     const struct fragment_key *key GIVEN)
 {
 	__u32 zero = 0;
 	struct held *draft = bpf_map_lookup_elem(&tb_held_draft, &zero);
@@ -95,7 +96,8 @@ static __always_inline int become_held(struct __sk_buff *skb, __u32 l3, const st
 }
 
 /* Sends the first fragment and all that waited for it through this hook again; they find their ports now. */
-SUBPROGRAM int release_fragments(struct __sk_buff *skb, const struct packet *packet, const struct fragment_key *key)
+SUBPROGRAM int release_fragments(struct __sk_buff *skb, const struct packet *packet GIVEN,
+				 const struct fragment_key *key GIVEN)
 {
 	struct held_key held_key = { .packet = *key };
 	if (!bpf_map_lookup_elem(&tb_held, &held_key))
@@ -117,7 +119,7 @@ SUBPROGRAM int release_fragments(struct __sk_buff *skb, const struct packet *pac
 }
 
 /* Gives a fragment its ports. CONTINUE: it has them. */
-SUBPROGRAM int find_ports(struct __sk_buff *skb, struct packet *packet, __u32 direction)
+SUBPROGRAM int find_ports(struct __sk_buff *skb, struct packet *packet GIVEN, __u32 direction)
 {
 	struct fragment_key key = fragment_key_of(packet, direction);
 	struct fragment *known = find_fragment(&key);

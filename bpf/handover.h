@@ -42,7 +42,7 @@ static __always_inline bool is_alive(struct __sk_buff *skb, const struct packet 
 }
 
 /* Finds the way to another node, and takes it. */
-SUBPROGRAM int go_to_holder(struct __sk_buff *skb, const struct packet *packet, __be32 holder)
+SUBPROGRAM int go_to_holder(struct __sk_buff *skb, const struct packet *packet GIVEN, __be32 holder)
 {
 	const struct node *node = this_node();
 	struct way *way = place_of_way(packet);
@@ -62,7 +62,7 @@ SUBPROGRAM int go_to_holder(struct __sk_buff *skb, const struct packet *packet, 
 }
 
 /* Sends a packet to another node as it is, whatever its options. */
-SUBPROGRAM int hand_over(struct __sk_buff *skb, const struct packet *packet, __be32 holder)
+SUBPROGRAM int hand_over(struct __sk_buff *skb, const struct packet *packet GIVEN, __be32 holder)
 {
 	const struct node *node = this_node();
 	if (!node || !node->vxlan)
@@ -81,7 +81,7 @@ struct choice {
 };
 
 /* So that the flow stays there. */
-SUBPROGRAM int remember_handover(const struct packet *packet, const struct nat_key *key, __u32 number)
+SUBPROGRAM int remember_handover(const struct packet *packet GIVEN, const struct nat_key *key GIVEN, __u32 number)
 {
 	struct backend *backend = find_backend(number);
 	if (!backend)
@@ -131,7 +131,7 @@ static __always_inline void see_handover(const struct packet *packet, struct han
 }
 
 /* The node that a packet of a known flow goes to; 0: it is of none, or begins another. */
-SUBPROGRAM __be32 follow_handover(const struct packet *packet, const struct nat_key *key)
+SUBPROGRAM __be32 follow_handover(const struct packet *packet GIVEN, const struct nat_key *key GIVEN)
 {
 	struct handover *known = bpf_map_lookup_elem(&tb_handovers, key);
 	if (!known)
@@ -147,7 +147,7 @@ SUBPROGRAM __be32 follow_handover(const struct packet *packet, const struct nat_
 
 /* An ICMP error about what a service has sent goes where the client's packets go, though the network brings it to whichever
  * node it likes. CONTINUE: the holder is to be had, or the error is about no service that is handed over. */
-SUBPROGRAM int find_holder_of_quoted(struct __sk_buff *skb, const struct packet *outer, __be32 *holder)
+SUBPROGRAM int find_holder_of_quoted(struct __sk_buff *skb, const struct packet *outer GIVEN, __be32 *holder GIVEN)
 {
 	struct packet quoted = {};
 	if (!parse_nat_quote(skb, outer, &quoted) || !has_ports(quoted.protocol))

@@ -59,8 +59,8 @@ static __always_inline long mend_quoted_transport(struct __sk_buff *skb, const s
 	return mend_quoted_checksum(skb, outer, at, difference);
 }
 
-SUBPROGRAM int rewrite_quote(struct __sk_buff *skb, const struct packet *outer, const struct packet *quoted,
-				    const struct quote_change *change)
+SUBPROGRAM int rewrite_quote(struct __sk_buff *skb, const struct packet *outer GIVEN, const struct packet *quoted GIVEN,
+			     const struct quote_change *change GIVEN)
 {
 	const struct address *old = change->side == SOURCE ? &quoted->source : &quoted->destination;
 	struct ports old_ports = { quoted->source_port, quoted->destination_port };
@@ -84,7 +84,8 @@ SUBPROGRAM int rewrite_quote(struct __sk_buff *skb, const struct packet *outer, 
 }
 
 /* The outer address: only the IP header's checksum, and ICMPv6's by its pseudo header. */
-SUBPROGRAM int rewrite_outer(struct __sk_buff *skb, const struct packet *outer, bool side, const struct address *new)
+SUBPROGRAM int rewrite_outer(struct __sk_buff *skb, const struct packet *outer GIVEN, bool side,
+			     const struct address *new GIVEN)
 {
 	const struct address *old = side == SOURCE ? &outer->source : &outer->destination;
 	__u32 at = address_offset(outer, side);
@@ -123,7 +124,7 @@ static __always_inline struct flow_key key_of_answer(const struct packet *quoted
 
 /* An error that reaches the client, about a packet it sent to the backend: it sent it to the service. From a router
  * it keeps its source; from the backend itself it comes from the service. */
-SUBPROGRAM int translate_error_to_client(struct __sk_buff *skb, const struct packet *outer)
+SUBPROGRAM int translate_error_to_client(struct __sk_buff *skb, const struct packet *outer GIVEN)
 {
 	struct packet quoted = {};
 	if (parse_quote(skb, outer, &quoted) != PARSED)
@@ -147,8 +148,8 @@ SUBPROGRAM int translate_error_to_client(struct __sk_buff *skb, const struct pac
 
 /* An error the client sends, about a packet that came to it from the service: the backend sent it. The flow is for
  * the caller, who sees to the next hop. CONTINUE: the error is about no flow. */
-SUBPROGRAM int translate_error_of_client(struct __sk_buff *skb, const struct packet *outer,
-						struct flow_key *key)
+SUBPROGRAM int translate_error_of_client(struct __sk_buff *skb, const struct packet *outer GIVEN,
+					 struct flow_key *key GIVEN)
 {
 	struct packet quoted = {};
 	if (parse_quote(skb, outer, &quoted) != PARSED)

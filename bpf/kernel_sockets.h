@@ -31,7 +31,7 @@ static __always_inline __u32 fill_tuple(struct bpf_sock_tuple *tuple, const stru
 }
 
 /* Whether the pod has a TCP connection, also in TIME-WAIT, that the key's packets would come in for. */
-SUBPROGRAM bool has_connection(struct __sk_buff *skb, const struct flow_key *key)
+SUBPROGRAM bool has_connection(struct __sk_buff *skb, const struct flow_key *key GIVEN)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 size = fill_tuple(&tuple, &key->source, key->source_port, &key->destination, key->destination_port);
@@ -54,7 +54,7 @@ static __always_inline bool sent_by_tcp_socket(struct __sk_buff *skb)
 }
 
 /* Whether the packet's socket has this backend from the socket programs. */
-SUBPROGRAM bool is_peer_of_socket(struct __sk_buff *skb, const struct address *address, __be16 port)
+SUBPROGRAM bool is_peer_of_socket(struct __sk_buff *skb, const struct address *address GIVEN, __be16 port)
 {
 	struct sock_peer_key key = {
 		.cookie = bpf_get_socket_cookie(skb),

@@ -24,7 +24,7 @@ static __always_inline bool is_hidden(const struct pod *pod, const struct node *
 }
 
 /* CONTINUE: the translation is in the table. */
-SUBPROGRAM int enter_masquerade(struct __sk_buff *skb, const struct packet *packet, const struct node *node)
+SUBPROGRAM int enter_masquerade(struct __sk_buff *skb, const struct packet *packet GIVEN, const struct node *node GIVEN)
 {
 	struct new_nat new = {
 		.forward = nat_key_of(packet),
@@ -71,7 +71,7 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *pack
 
 /* At ingress of the uplink: somebody outside talks to a pod by its own address. Of UDP only the table knows later that the
  * pod answers, and does not ask. */
-SUBPROGRAM int note_direct(struct __sk_buff *skb, const struct packet *packet)
+SUBPROGRAM int note_direct(struct __sk_buff *skb, const struct packet *packet GIVEN)
 {
 	const struct node *node = this_node();
 	const struct pod *pod = find_pod(&packet->destination);

@@ -33,7 +33,7 @@ static __always_inline long lower_mss(struct __sk_buff *skb, const struct packet
 }
 
 /* Of a SYN. `room`: bytes of the largest IP packet that may come in answer to it. */
-SUBPROGRAM int clamp_mss(struct __sk_buff *skb, const struct packet *packet, __u32 room)
+SUBPROGRAM int clamp_mss(struct __sk_buff *skb, const struct packet *packet GIVEN, __u32 room)
 {
 	__u32 at = packet->l4 + sizeof(struct tcphdr);
 	__u8 offset = 0;

@@ -72,7 +72,7 @@ static __always_inline __s32 nat_idle_seconds(const struct nat *nat, const struc
 	return other_idle < idle ? other_idle : idle;
 }
 
-SUBPROGRAM bool nat_expired(const struct nat_key *key, const struct nat *nat, __u32 now)
+SUBPROGRAM bool nat_expired(const struct nat_key *key GIVEN, const struct nat *nat GIVEN, __u32 now)
 {
 	struct nat_key other_key = other_nat_half(key, nat);
 	__s32 idle = nat_idle_seconds(nat, find_nat(&other_key), now);
@@ -81,7 +81,7 @@ SUBPROGRAM bool nat_expired(const struct nat_key *key, const struct nat *nat, __
 }
 
 /* Whether a finished translation may lose its port to another. */
-SUBPROGRAM bool may_take_port(const struct nat_key *key, const struct nat *nat, __u32 now)
+SUBPROGRAM bool may_take_port(const struct nat_key *key GIVEN, const struct nat *nat GIVEN, __u32 now)
 {
 	struct nat_key other_key = other_nat_half(key, nat);
 	__s32 idle = nat_idle_seconds(nat, find_nat(&other_key), now);
@@ -91,7 +91,7 @@ SUBPROGRAM bool may_take_port(const struct nat_key *key, const struct nat *nat, 
 	       idle >= (__s32)flow_timeout(key->protocol, nat->state, nat->flags, lasted);
 }
 
-SUBPROGRAM int delete_nat(const struct nat_key *key, const struct nat *nat)
+SUBPROGRAM int delete_nat(const struct nat_key *key GIVEN, const struct nat *nat GIVEN)
 {
 	struct nat_key other = other_nat_half(key, nat);
 	bpf_map_delete_elem(&tb_nat, &other);
@@ -100,7 +100,7 @@ SUBPROGRAM int delete_nat(const struct nat_key *key, const struct nat *nat)
 }
 
 /* Called for the few packets that may change the state; both halves change together. */
-SUBPROGRAM int change_nat_state(const struct nat_key *key, struct nat *nat, __u32 tcp_flags)
+SUBPROGRAM int change_nat_state(const struct nat_key *key GIVEN, struct nat *nat GIVEN, __u32 tcp_flags)
 {
 	struct nat_key other_key = other_nat_half(key, nat);
 	struct nat *other = find_nat(&other_key);
@@ -148,7 +148,7 @@ struct new_nat {
 #define NAT_NO_PORT 2
 
 /* Whether a socket of the node would take the answers for its own. */
-SUBPROGRAM bool taken_by_node(struct __sk_buff *skb, const struct nat_key *reply)
+SUBPROGRAM bool taken_by_node(struct __sk_buff *skb, const struct nat_key *reply GIVEN)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
@@ -169,7 +169,7 @@ SUBPROGRAM bool taken_by_node(struct __sk_buff *skb, const struct nat_key *reply
 #define NAT_TAKEN 3
 
 /* Takes the tuple of the answers, unless somebody has it. */
-SUBPROGRAM int take_nat_tuple(struct __sk_buff *skb, const struct new_nat *new, const struct nat *half)
+SUBPROGRAM int take_nat_tuple(struct __sk_buff *skb, const struct new_nat *new GIVEN, const struct nat *half GIVEN)
 {
 	if (new->hides && taken_by_node(skb, &new->reply))
 		return NAT_TAKEN;
@@ -189,7 +189,7 @@ SUBPROGRAM int take_nat_tuple(struct __sk_buff *skb, const struct new_nat *new, 
 }
 
 /* Draws a port that no flow has; if most have one, any: its flow may be finished. */
-SUBPROGRAM int draw_port(struct new_nat *new)
+SUBPROGRAM int draw_port(struct new_nat *new GIVEN)
 {
 	for (int try = 0; try < NAT_PORT_TRIES; try++) {
 		__u32 port = new->first_port + bpf_get_prandom_u32() % new->ports;
@@ -219,7 +219,7 @@ static __always_inline int take_nat_reply(struct __sk_buff *skb, struct new_nat 
 }
 
 /* Enters both halves or none. The reply half is what makes a tuple taken, so it comes first. */
-SUBPROGRAM int enter_nat(struct __sk_buff *skb, struct new_nat *new)
+SUBPROGRAM int enter_nat(struct __sk_buff *skb, struct new_nat *new GIVEN)
 {
 	__u32 now = now_seconds();
 	struct nat half = {

@@ -68,8 +68,8 @@ static __always_inline long rewrite_echo(struct __sk_buff *skb, const struct pac
 }
 
 /* One side of a packet, with its port. */
-SUBPROGRAM int rewrite_side(struct __sk_buff *skb, struct packet *packet, bool side, const struct address *address,
-			    __be16 port)
+SUBPROGRAM int rewrite_side(struct __sk_buff *skb, struct packet *packet GIVEN, bool side,
+			    const struct address *address GIVEN, __be16 port)
 {
 	struct ports ports = { packet->source_port, packet->destination_port };
 	__be16 before = side == SOURCE ? ports.source : ports.destination;
@@ -96,8 +96,8 @@ SUBPROGRAM int rewrite_side(struct __sk_buff *skb, struct packet *packet, bool s
 	return 0;
 }
 
-SUBPROGRAM int translate(struct __sk_buff *skb, struct packet *packet, const struct nat_key *key,
-				     struct nat *nat)
+SUBPROGRAM int translate(struct __sk_buff *skb, struct packet *packet GIVEN, const struct nat_key *key GIVEN,
+			 struct nat *nat GIVEN)
 {
 	follow_nat(packet, key, nat);
 	const struct node *node = this_node();
@@ -123,8 +123,8 @@ static __always_inline bool parse_nat_quote(struct __sk_buff *skb, const struct 
 }
 
 /* Rewrites one end of the quoted packet, whatever it is. */
-SUBPROGRAM int rewrite_nat_quote(struct __sk_buff *skb, const struct packet *outer, const struct packet *quoted,
-				 const struct quote_change *change)
+SUBPROGRAM int rewrite_nat_quote(struct __sk_buff *skb, const struct packet *outer GIVEN,
+				 const struct packet *quoted GIVEN, const struct quote_change *change GIVEN)
 {
 	if (has_ports(quoted->protocol))
 		return rewrite_quote(skb, outer, quoted, change);
@@ -185,7 +185,7 @@ static __always_inline bool changes_source(const struct packet *outer, const str
 
 /* An ICMP error goes the way of the answers to the packet it quotes, so their translation is the one that it needs. From a
  * router it may keep its source. CONTINUE: it is about no packet of ours. */
-SUBPROGRAM int translate_error(struct __sk_buff *skb, struct packet *outer)
+SUBPROGRAM int translate_error(struct __sk_buff *skb, struct packet *outer GIVEN)
 {
 	struct packet quoted = {};
 	if (!parse_nat_quote(skb, outer, &quoted))

@@ -61,7 +61,7 @@ static __always_inline int set_destination_mac(struct __sk_buff *skb, const __u8
 /* Asks the routing table where the packet goes, as if the pod itself sent it (a route for output is one that came in by
  * lo). The look-up is denied where that device does not forward; lo can be made to without any other consequence, as
  * eth0 could not, which would turn the pod into a router. */
-SUBPROGRAM int look_up_next_hop(struct __sk_buff *skb, const struct packet *packet, struct flow *flow)
+SUBPROGRAM int look_up_next_hop(struct __sk_buff *skb, const struct packet *packet GIVEN, struct flow *flow GIVEN)
 {
 	struct bpf_fib_lookup query = { .ifindex = LOOPBACK, .l4_protocol = packet->protocol };
 	if (packet->ipv6) {

@@ -32,7 +32,8 @@ static __always_inline bool is_elsewhere(const struct backend *backend, const st
 }
 
 /* Enters the translation to a backend. CONTINUE: it is in the table. */
-SUBPROGRAM int enter_outside(struct __sk_buff *skb, const struct packet *packet, const struct choice *choice)
+SUBPROGRAM int enter_outside(struct __sk_buff *skb, const struct packet *packet GIVEN,
+			     const struct choice *choice GIVEN)
 {
 	const struct node *node = this_node();
 	struct backend *backend = find_backend(choice->backend);
@@ -65,7 +66,7 @@ SUBPROGRAM int enter_outside(struct __sk_buff *skb, const struct packet *packet,
 
 /* A client outside opens a flow. CONTINUE: there is somebody to serve it, or no such service. Who is outside of the source
  * ranges is not told that there is anything, as by kube-proxy. */
-SUBPROGRAM int choose_outside(const struct packet *packet, __u32 address_flags, struct choice *choice)
+SUBPROGRAM int choose_outside(const struct packet *packet GIVEN, __u32 address_flags, struct choice *choice GIVEN)
 {
 	struct endpoint frontend = {
 		.address = packet->destination,
@@ -119,7 +120,7 @@ static __always_inline int open_outside(struct __sk_buff *skb, const struct pack
 /* At ingress of the uplink and of tbvxlan: a packet for this node or for an address that it announces. The `holder` is the node
  * that it has to go to as it is; 0: none. NULL: it has come through a tunnel, and goes through no other. CONTINUE: it is
  * neither to such a service nor an answer to what was translated. */
-SUBPROGRAM int from_outside(struct __sk_buff *skb, struct packet *packet, __be32 *holder)
+SUBPROGRAM int from_outside(struct __sk_buff *skb, struct packet *packet GIVEN, __be32 *holder)
 {
 	const struct node *node = this_node();
 	struct service *address = outside_address(&packet->destination);

@@ -14,7 +14,7 @@
 
 /* Nodes themselves speak by the network in any case, and through tunnels with pods alone. Where there are no tunnels nobody
  * pays for a look-up by prefix. */
-SUBPROGRAM bool has_wrong_origin(const struct packet *packet, const struct node *node)
+SUBPROGRAM bool has_wrong_origin(const struct packet *packet GIVEN, const struct node *node GIVEN)
 {
 	if (find_pod(&packet->source) || is_own_address(node, &packet->source))
 		return true;
@@ -26,7 +26,7 @@ SUBPROGRAM bool has_wrong_origin(const struct packet *packet, const struct node 
 
 /* Announced, but no service's; or a service's inside the cluster, and not announced. By the default route it would go back to
  * where it has come from. */
-SUBPROGRAM bool is_nobodys_service(const struct packet *packet)
+SUBPROGRAM bool is_nobodys_service(const struct packet *packet GIVEN)
 {
 	struct service *inside = service_address(&packet->destination);
 	if (inside && !(inside->flags & SERVICE_SHARED_ADDRESS))

@@ -179,7 +179,7 @@ static __always_inline int parse_ipv6(struct packet *packet, void *data, void *e
 }
 
 /* Parses from an IP header on. `packet` is all zeros before. */
-SUBPROGRAM int parse_ip(struct __sk_buff *skb, struct packet *packet, __u32 l3, __u32 ipv6, __u32 quoted)
+SUBPROGRAM int parse_ip(struct __sk_buff *skb, struct packet *packet GIVEN, __u32 l3, __u32 ipv6, __u32 quoted)
 {
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;

@@ -137,7 +137,7 @@ static __always_inline struct tcphdr reset_for(const struct tcphdr *segment, __u
 	return reset;
 }
 
-SUBPROGRAM int become_reset(struct __sk_buff *skb, const struct packet *refused, __u32 reason)
+SUBPROGRAM int become_reset(struct __sk_buff *skb, const struct packet *refused GIVEN, __u32 reason)
 {
 	struct tcphdr segment;
 	if (bpf_skb_load_bytes(skb, refused->l4, &segment, sizeof(segment)))
@@ -190,7 +190,7 @@ static __always_inline __be32 unused_word(struct __sk_buff *skb, const struct pa
 	return word;
 }
 
-SUBPROGRAM int become_icmp_error(struct __sk_buff *skb, const struct packet *refused, __u32 reason)
+SUBPROGRAM int become_icmp_error(struct __sk_buff *skb, const struct packet *refused GIVEN, __u32 reason)
 {
 	struct icmp_error error = {};
 	__u32 quoted = skb->len - refused->l3;

@@ -49,7 +49,7 @@ static __always_inline bool has_room(struct refusals *refusals, __u32 limit)
 }
 
 /* Whether the client is told, which is noted. */
-SUBPROGRAM bool may_be_told(const struct packet *packet)
+SUBPROGRAM bool may_be_told(const struct packet *packet GIVEN)
 {
 	__u32 zero = 0;
 	struct refusals *all = bpf_map_lookup_elem(&tb_refusals, &zero);
@@ -83,7 +83,7 @@ static __always_inline bool is_one_host(const struct address *address)
 }
 
 /* What has come out of a tunnel goes the way that the answer's addresses say. */
-SUBPROGRAM int send_by_tunnel(struct __sk_buff *skb, const struct packet *refused)
+SUBPROGRAM int send_by_tunnel(struct __sk_buff *skb, const struct packet *refused GIVEN)
 {
 	struct packet answer = *refused;
 	answer.source = refused->destination;
@@ -102,7 +102,7 @@ static __always_inline int send_to_client(struct __sk_buff *skb, const struct pa
 }
 
 /* At ingress of the uplink and of tbvxlan. */
-SUBPROGRAM int refuse_outside(struct __sk_buff *skb, const struct packet *packet, __u32 reason)
+SUBPROGRAM int refuse_outside(struct __sk_buff *skb, const struct packet *packet GIVEN, __u32 reason)
 {
 	if (!is_answerable(packet) || !is_one_host(&packet->source))
 		return drop(reason);

@@ -115,7 +115,7 @@ static __always_inline void remember_affinity(const struct service *service, con
 
 /* The number of the backend that takes a new flow; 0: there is none. The service entry is looked up again for
  * every try: when the slots of one generation are gone, the entry names the next. */
-SUBPROGRAM __u32 choose_backend(const struct endpoint *frontend, const struct client *client)
+SUBPROGRAM __u32 choose_backend(const struct endpoint *frontend GIVEN, const struct client *client GIVEN)
 {
 	__u32 number = 0;
 	for (int try = 0; try < CHOICE_TRIES; try++) {

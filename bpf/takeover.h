@@ -41,7 +41,7 @@ static __always_inline __u32 choose_here(const struct endpoint *frontend, const 
 }
 
 /* CONTINUE: there is somebody here to serve the client. */
-SUBPROGRAM int choose_handed_over(const struct packet *packet, struct choice *choice)
+SUBPROGRAM int choose_handed_over(const struct packet *packet GIVEN, struct choice *choice GIVEN)
 {
 	struct endpoint frontend = {
 		.address = packet->destination,

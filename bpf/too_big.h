@@ -41,7 +41,7 @@ static __always_inline __be32 trailer_for(const struct packet *packet, const str
 
 /* RFC 1191 section 4, RFC 4443 section 3.2. So many in a second as refusals. The quote has the ports behind an IPv6 fragment
  * header too. */
-SUBPROGRAM int tell_size(struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
+SUBPROGRAM int tell_size(struct __sk_buff *skb, const struct packet *packet GIVEN, __u32 mtu)
 {
 	if (!is_answerable(packet) || !is_one_host(&packet->source))
 		return drop(REASON_handover_too_big);

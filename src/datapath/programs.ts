@@ -99,6 +99,9 @@ export function loadDatapath(options: DatapathOptions): Upgrade {
   const objects: LoadedObject[] = [];
   try {
     for (const name of Object.keys(OBJECTS)) objects.push(load(name, options, maps));
+    if (objects.some(({ verified }) => verified === 'by call')) {
+      options.log.info('this kernel verifies functions at every call, which takes seconds');
+    }
     maps.migrate(options.log);
     maps.pin();
     const programs = new Map(objects.flatMap(({ programs }) => [...programs]));
@@ -145,7 +148,8 @@ class MapSet implements Disposable {
     const known = this.#open.get(wanted.name);
     if (known !== undefined) return openMapById(mapInfo(known).id);
     const path = this.#directory.map(wanted.name);
-    if (!existsSync(path) || NEVER_TAKEN_OVER.has(wanted.name)) return undefined;
+    if (!existsSync(path) || NEVER_TAKEN_OVER.has(wanted.name) || this.#outdated.has(wanted.name))
+      return undefined;
     const fd = openPin(path);
     if (hasShape(fd, wanted)) return fd;
     this.#outdated.set(wanted.name, { fd, wanted });

@@ -63,6 +63,7 @@ const KIND = {
   struct: 4,
   union: 5,
   enum: 6,
+  function: 12,
   var: 14,
   section: 15,
   enum64: 19,
@@ -83,13 +84,23 @@ const TAILS: Record<number, readonly [fixed: number, each: number]> = {
   19: [0, 12],
 };
 
+/** Linkages of a function, which BTF keeps where other kinds have the number of their elements (§2.2.12). */
+const STATIC = 0;
+const GLOBAL = 1;
+
+/** Makes global functions static in place, except those of these names. @throws {Error} If it is no little-endian BTF. */
+export function makeStatic(bytes: Buffer, except: ReadonlySet<string>): void {
+  const { types, text } = sectionsOf(bytes);
+  for (let at = 0; at < types.length; at += lengthAt(types, at)) {
+    const { kind, count } = infoAt(types, at);
+    if (kind !== KIND.function || count !== GLOBAL || except.has(text(types.readUInt32LE(at)))) continue;
+    types.writeUInt16LE(STATIC, at + 4);
+  }
+}
+
 /** Parses little-endian BTF, as `.BTF` holds it. @throws {Error} If it is not that. */
 export function parseBtf(bytes: Buffer): Btf {
-  if (bytes.length < 24 || bytes.readUInt16LE(0) !== 0xeb9f) throw new Error('Cannot parse BTF: bad header');
-  const header = bytes.readUInt32LE(4);
-  const types = bytes.subarray(header + bytes.readUInt32LE(8)).subarray(0, bytes.readUInt32LE(12));
-  const strings = bytes.subarray(header + bytes.readUInt32LE(16)).subarray(0, bytes.readUInt32LE(20));
-  const text = (offset: number) => strings.toString('latin1', offset, strings.indexOf(0, offset));
+  const { types, text } = sectionsOf(bytes);
   const all = readTypes(types, text);
 
   const sizeOf = (id: number, depth = 0): number => {
@@ -153,19 +164,34 @@ export function parseBtf(bytes: Buffer): Btf {
   };
 }
 
+function sectionsOf(bytes: Buffer): { types: Buffer; text: (offset: number) => string } {
+  if (bytes.length < 24 || bytes.readUInt16LE(0) !== 0xeb9f) throw new Error('Cannot parse BTF: bad header');
+  const header = bytes.readUInt32LE(4);
+  const strings = bytes.subarray(header + bytes.readUInt32LE(16)).subarray(0, bytes.readUInt32LE(20));
+  return {
+    types: bytes.subarray(header + bytes.readUInt32LE(8)).subarray(0, bytes.readUInt32LE(12)),
+    text: (offset) => strings.toString('latin1', offset, strings.indexOf(0, offset)),
+  };
+}
+
+function infoAt(types: Buffer, at: number): { kind: number; count: number; bitFields: boolean } {
+  const info = types.readUInt32LE(at + 4);
+  return { kind: (info >>> 24) & 0x1f, count: info & 0xffff, bitFields: info >>> 31 === 1 };
+}
+
+function lengthAt(types: Buffer, at: number): number {
+  const { kind, count } = infoAt(types, at);
+  const [fixed, each] = TAILS[kind] ?? [0, 0];
+  return 12 + fixed + each * count;
+}
+
 function readTypes(bytes: Buffer, text: (offset: number) => string): (Type | undefined)[] {
   const types: (Type | undefined)[] = [undefined]; // type 0 is void
   for (let at = 0; at < bytes.length; ) {
-    const info = bytes.readUInt32LE(at + 4);
-    const kind = (info >>> 24) & 0x1f;
-    const count = info & 0xffff;
-    const [fixed, each] = TAILS[kind] ?? [0, 0];
-    const end = at + 12 + fixed + each * count;
+    const end = at + lengthAt(bytes, at);
     types.push({
-      kind,
-      count,
+      ...infoAt(bytes, at),
       name: text(bytes.readUInt32LE(at)),
-      bitFields: info >>> 31 === 1,
       word: bytes.readUInt32LE(at + 8),
       rest: bytes.subarray(at + 12, end),
     });

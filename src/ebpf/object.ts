@@ -1,10 +1,10 @@
 import { closeSync } from 'node:fs';
 import { koffi } from '../ffi/koffi.ts';
 import { errnoName } from '../ffi/systemError.ts';
-import { type Btf, type MapLayout, parseBtf } from './btf.ts';
+import { type Btf, type MapLayout, makeStatic, parseBtf } from './btf.ts';
 import { type Handle, libbpf, listening } from './libbpf.ts';
 import { type MapInfo, mapTypeName } from './map.ts';
-import { summarise } from './verifierLog.ts';
+import { summarise, VERIFIER_LOG } from './verifierLog.ts';
 
 /** An object that the kernel, or libbpf on its behalf, would not take. */
 export class LoadError extends Error {
@@ -25,6 +25,11 @@ export class LoadError extends Error {
   get log(): string {
     return this.#log;
   }
+
+  /** Whether it was the verifier that would not take it. */
+  get refused(): boolean {
+    return this.#log.includes(VERIFIER_LOG);
+  }
 }
 
 const ATTEMPTS = 10;
@@ -40,7 +45,15 @@ export interface LoadOptions {
   readonly programs?: readonly string[];
   /** Type and attach type, by their kernel numbers, of programs whose section does not say. */
   readonly types?: Readonly<Record<string, { readonly type: number; readonly attachType: number }>>;
+  /** How its functions are verified; by default the one way, or the other where the kernel refuses that. */
+  readonly verified?: Verified;
 }
+
+/**
+ * How the verifier goes through the functions of a program that are not static: each one by itself, for any arguments of its types;
+ * or at each call, for the arguments there, which may take tens of times as long (docs/adr/0014).
+ */
+export type Verified = 'by function' | 'by call';
 
 /** A map that an object wants. */
 export interface WantedMap extends Omit<MapInfo, 'id' | 'btf'> {
@@ -54,6 +67,7 @@ export interface LoadedObject {
   /** Descriptors by the maps' C names; without those the compiler made, such as `.rodata`. */
   readonly maps: ReadonlyMap<string, number>;
   readonly btf: Btf;
+  readonly verified: Verified;
   /** Warnings of libbpf; empty as a rule. */
   readonly log: string;
   close(): void;
@@ -65,9 +79,20 @@ export interface LoadedObject {
  * @throws {LoadError} With one line of summary and the full log; nothing stays in the kernel.
  */
 export function loadObject(path: string, options: LoadOptions = {}): LoadedObject {
+  if (options.verified !== undefined) return loadVerified(path, options, options.verified);
+  try {
+    return loadVerified(path, options, 'by function');
+  } catch (error) {
+    // Before Linux 6.8 nobody can tell the verifier that an argument is never NULL; before 5.12 it may be no pointer at all.
+    if (!(error instanceof LoadError && error.refused)) throw error;
+    return loadVerified(path, options, 'by call');
+  }
+}
+
+function loadVerified(path: string, options: LoadOptions, verified: Verified): LoadedObject {
   for (let attempt = 1; ; attempt++) {
     try {
-      return loadOnce(path, options);
+      return loadOnce(path, options, verified);
     } catch (error) {
       // A signal interrupts the verifier, and libbpf gives up after five of them.
       if (!(error instanceof LoadError && error.code === 'EAGAIN') || attempt === ATTEMPTS) throw error;
@@ -75,13 +100,14 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
   }
 }
 
-function loadOnce(path: string, options: LoadOptions): LoadedObject {
+function loadOnce(path: string, options: LoadOptions, verified: Verified): LoadedObject {
   const object = openObject(path);
   try {
     const btf = btfOf(object, path);
     prepareMaps(object, path, btf, options);
     setConstants(object, path, btf, options.constants ?? {});
     preparePrograms(object, path, options);
+    if (verified === 'by call') makeFunctionsStatic(object, path);
     const { result, log } = listening(() => libbpf().load(object));
     if (result < 0) throw new LoadError(path, summarise(log), log, -result);
     const wanted = (name: string) => options.programs?.includes(name) ?? true;
@@ -97,6 +123,7 @@ function loadOnce(path: string, options: LoadOptions): LoadedObject {
           .map(({ name, handle }) => [name, libbpf().mapFd(handle)]),
       ),
       btf,
+      verified,
       log,
       close: () => libbpf().close(object),
     };
@@ -123,12 +150,22 @@ function openObject(path: string): Handle {
 }
 
 function btfOf(object: Handle, path: string): Btf {
+  return parseBtf(Buffer.from(btfBytes(object, path)));
+}
+
+/** Where libbpf holds the BTF that it will hand to the kernel. */
+function btfBytes(object: Handle, path: string): Buffer {
   const btf = libbpf().btf(object);
   if (btf === null) throw new LoadError(path, 'it carries no BTF, compile it with -g');
   const size = Buffer.alloc(4);
-  const bytes = libbpf().btfBytes(btf, size);
-  if (bytes === null) throw new LoadError(path, 'its BTF cannot be read');
-  return parseBtf(copyOf(bytes, size.readUInt32LE()));
+  const address = libbpf().btfBytes(btf, size);
+  if (address === null) throw new LoadError(path, 'its BTF cannot be read');
+  return Buffer.from(koffi().view(address, size.readUInt32LE()));
+}
+
+/** By what BTF says of their linkage the kernel decides how it verifies functions; the programs themselves stay global. */
+function makeFunctionsStatic(object: Handle, path: string): void {
+  makeStatic(btfBytes(object, path), new Set(programsOf(object).map(({ name }) => name)));
 }
 
 function prepareMaps(object: Handle, path: string, btf: Btf, { maxEntries = {}, reuse }: LoadOptions): void {

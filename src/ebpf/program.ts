@@ -23,6 +23,11 @@ export function programInfo(fd: number): ProgramInfo {
   };
 }
 
+/** Instructions that the verifier went through until it took the program: `bpf_prog_info.verified_insns`, since Linux 5.16. */
+export function verifiedInstructions(fd: number): number {
+  return infoOf(fd, 232, `program of descriptor ${fd}`).readUInt32LE(216);
+}
+
 export interface TestRun {
   /** The packet, from its Ethernet header on. */
   readonly data?: Buffer;

@@ -1,7 +1,10 @@
+/** Where what the verifier says begins in what libbpf says. */
+export const VERIFIER_LOG = 'BEGIN PROG LOAD LOG';
+
 /** One line for people, out of what libbpf and the kernel said when an object would not load. */
 export function summarise(log: string): string {
   const lines = log.split('\n').map((line) => line.trimEnd());
-  const begin = lines.findIndex((line) => line.includes('BEGIN PROG LOAD LOG'));
+  const begin = lines.findIndex((line) => line.includes(VERIFIER_LOG));
   if (begin < 0) return firstComplaint(lines);
   const end = lines.findIndex((line, index) => index > begin && line.includes('END PROG LOAD LOG'));
   const verifier = lines.slice(begin + 1, end < 0 ? undefined : end);

@@ -20,7 +20,7 @@ import type { Codec } from '../../src/ebpf/codec.ts';
 import { u32 } from '../../src/ebpf/codec.ts';
 import { MapIterator } from '../../src/ebpf/iterator.ts';
 import { BpfMap, createMap, mapInfo, openMapById, perCpu } from '../../src/ebpf/map.ts';
-import { type LoadedObject, loadObject } from '../../src/ebpf/object.ts';
+import { type LoadedObject, loadObject, type Verified } from '../../src/ebpf/object.ts';
 
 const DIRECTORY = join(import.meta.dirname, '../../dist/bpf');
 export const OBJECTS = [
@@ -81,6 +81,7 @@ export interface DatapathOptions {
   readonly maxEntries?: Partial<Record<MapName, number>>;
   /** Where the objects are. @default dist/bpf */
   readonly directory?: string | undefined;
+  readonly verified?: Verified;
 }
 
 export interface ServiceFields {
@@ -112,12 +113,18 @@ export class Datapath {
   #nextService = 1;
   #nextBackend = 1;
 
-  constructor({ constants = {}, maxEntries = {}, directory = DIRECTORY }: DatapathOptions = {}) {
+  constructor({
+    constants = {},
+    maxEntries = {},
+    directory = DIRECTORY,
+    verified,
+  }: DatapathOptions = {}) {
     for (const object of OBJECTS) {
       const loaded = loadObject(join(directory, `${object}.o`), {
         constants: prefixed(constants),
         maxEntries: { tb_flows: 4096, tb_slots: 4096, ...maxEntries },
         types: TC_PROGRAMS,
+        ...(verified && { verified }),
         reuse: ({ name }) => {
           const fd = this.#fds.get(name);
           return fd === undefined ? undefined : openMapById(mapInfo(fd).id);

@@ -12,9 +12,9 @@ import { explained, FEATURES } from '../../src/ebpf/features.ts';
 import { MapIterator } from '../../src/ebpf/iterator.ts';
 import { createLink, linkInfo, updateLink } from '../../src/ebpf/link.ts';
 import { BpfMap, createMap, mapInfo, openMap, openMapById, perCpu } from '../../src/ebpf/map.ts';
-import { LoadError, type LoadedObject, loadObject, readBtf } from '../../src/ebpf/object.ts';
+import { LoadError, type LoadedObject, loadObject, readBtf, type Verified } from '../../src/ebpf/object.ts';
 import { listPins, makePinDirectory, openPin, pin, replacePin, unpin } from '../../src/ebpf/pin.ts';
-import { programInfo, readSkBuff, skBuff, testRun } from '../../src/ebpf/program.ts';
+import { programInfo, readSkBuff, skBuff, testRun, verifiedInstructions } from '../../src/ebpf/program.ts';
 import { RingBuffer } from '../../src/ebpf/ringBuffer.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tbt-ebpf-'));
@@ -77,6 +77,28 @@ describe('an object', () => {
       },
     );
     loadObject(path, { programs: ['tbt_mark'] }).close();
+  });
+
+  test('has its functions verified once each, whoever calls them', () => {
+    const path = compile(
+      'functions',
+      '-DFUNCTIONS',
+      '-DARGUMENT=__attribute__((btf_decl_tag("arg:nonnull")))',
+    );
+    const [once, atCalls] = [loadFunctions(path), loadFunctions(path, 'by call')];
+    assert.deepEqual([once.verified, atCalls.verified], ['by function', 'by call']);
+    assert.ok(
+      once.instructions > 0 && 3 * once.instructions < atCalls.instructions,
+      `${once.instructions}, ${atCalls.instructions}`,
+    );
+    assert.deepEqual([once.verdict, atCalls.verdict], [7, 7]);
+  });
+
+  test('whose functions are right for their callers alone has them verified at each call', () => {
+    const path = compile('callers', '-DFUNCTIONS', '-DARGUMENT=');
+    assert.throws(() => loadFunctions(path, 'by function'), /invalid mem access 'mem_or_null'/);
+    const { verified, verdict } = loadFunctions(path);
+    assert.deepEqual({ verified, verdict }, { verified: 'by call', verdict: 7 });
   });
 
   test('that is no object is refused with a reason', () => {
@@ -305,6 +327,21 @@ function fdOf(program: string): number {
   const fd = object.programs.get(program);
   assert.ok(fd !== undefined);
   return fd;
+}
+
+/** The program of the fixture that calls functions, and what it makes of a mark whose bits 3 and 4 are set. */
+function loadFunctions(path: string, verified?: Verified) {
+  const object = loadObject(path, { programs: ['tbt_calls'], ...(verified && { verified }) });
+  try {
+    const fd = object.programs.get('tbt_calls') ?? -1;
+    return {
+      verified: object.verified,
+      instructions: verifiedInstructions(fd),
+      verdict: testRun(fd, { data: Buffer.alloc(256), context: skBuff({ mark: 0x18 }) }).verdict,
+    };
+  } finally {
+    object.close();
+  }
 }
 
 function compile(name: string, ...flags: string[]): string {

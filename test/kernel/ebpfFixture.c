@@ -108,4 +108,29 @@ int tbt_refused(struct __sk_buff *skb)
 }
 #endif
 
+#ifdef FUNCTIONS
+#define FUNCTION __attribute__((noinline))
+
+struct word {
+	__u32 value;
+};
+
+/* As many states as the word has bits: whoever goes through it at each call goes through as many there. */
+FUNCTION int tbt_bits(const struct word *word ARGUMENT)
+{
+	int bits = 0;
+	for (int bit = 0; bit < 8; bit++)
+		if (word->value & 1 << bit)
+			bits += bit;
+	return bits;
+}
+
+SEC("tc")
+int tbt_calls(struct __sk_buff *skb)
+{
+	struct word words[] = { { skb->mark }, { skb->len }, { skb->priority } };
+	return tbt_bits(&words[0]) + tbt_bits(&words[1]) + tbt_bits(&words[2]);
+}
+#endif
+
 char _license[] SEC("license") = "GPL";
