@@ -15,7 +15,7 @@ build: dependencies node_modules dist/cni/tombolo $(BPF_OBJECTS)
 	@echo "make: bundling dist/tombolo and dist/cni/tombolo.cjs"
 	@TOMBOLO_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(NODE) build.mjs
 
-dist/bpf/%.o: bpf/%.c $(wildcard bpf/*.h)
+dist/bpf/%.o: bpf/%.c $(wildcard bpf/*.h bpf/maps/*.h)
 	@mkdir -p $(@D)
 	@echo "make: compiling $@"
 	@$(CLANG) $(BPF_CFLAGS) -c $< -o $@

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "config.h"
-#include "maps.h"
+#include "maps/flows.h"
 #include "packet.h"
 
 /* Seconds after a RST from which on further packets show that it was not believed: longer than what was on its

@@ -23,11 +23,6 @@
 /* BPF_F_ADJ_ROOM_DECAP_L3_IPV6, since Linux 6.3. Before, IPv6 takes tbvxlan. */
 #define WAS_IPV4_IS_IPV6 (1 << 8)
 
-/* Codepoints of congestion (RFC 3168 section 5). */
-#define CONGESTION_BITS 3
-#define NOT_CAPABLE 0
-#define CONGESTED 3
-
 /* Whether tbvxlan would make nothing more of its outer headers than the program does. */
 static __always_inline bool is_plain(struct __sk_buff *skb, const struct tunnelled *outer, const struct node *node)
 {

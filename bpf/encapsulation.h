@@ -63,7 +63,7 @@ static __always_inline __u8 congestion_bits(struct __sk_buff *skb, bool ipv6)
 	const __u8 *ip = (void *)(long)skb->data + ETH_HLEN;
 	if ((void *)(ip + 2) > (void *)(long)skb->data_end)
 		return 0;
-	return (ipv6 ? ip[1] >> 4 : ip[1]) & 3;
+	return (ipv6 ? ip[1] >> 4 : ip[1]) & CONGESTION_BITS;
 }
 
 /* RFC 1071. Of a header without options whose own field is 0. */

@@ -8,7 +8,8 @@
 #include "clock.h"
 #include "flows.h"
 #include "iterator.h"
-#include "maps.h"
+#include "maps/clients.h"
+#include "maps/flows.h"
 
 /* Seconds a half may be without its other: entering the two takes far less. */
 #define LONELY_SECONDS 2

@@ -7,7 +7,8 @@
 
 #include "clock.h"
 #include "config.h"
-#include "maps.h"
+#include "maps/flows.h"
+#include "maps/fragments.h"
 #include "packet.h"
 #include "subprogram.h"
 #include "verdict.h"

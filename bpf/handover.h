@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "encapsulation.h"
 #include "hop.h"
+#include "maps/handovers.h"
 #include "nat.h"
 #include "nat_packet.h"
 #include "packet.h"
@@ -152,13 +153,7 @@ SUBPROGRAM int find_holder_of_quoted(struct __sk_buff *skb, const struct packet 
 	struct packet quoted = {};
 	if (!parse_nat_quote(skb, outer, &quoted) || !has_ports(quoted.protocol))
 		return CONTINUE;
-	struct nat_key key = {
-		.source = quoted.destination,
-		.destination = quoted.source,
-		.source_port = quoted.destination_port,
-		.destination_port = quoted.source_port,
-		.protocol = quoted.protocol,
-	};
+	struct nat_key key = nat_key_of_answer(&quoted);
 	struct handover *known = bpf_map_lookup_elem(&tb_handovers, &key);
 	if (known) {
 		*holder = holder_of(&known->address);

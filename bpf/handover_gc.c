@@ -7,7 +7,7 @@
 #include "clock.h"
 #include "connection.h"
 #include "iterator.h"
-#include "maps.h"
+#include "maps/handovers.h"
 
 /* Only one run at a time: the agent's. */
 static struct {

@@ -3,7 +3,7 @@
 #include "clock.h"
 #include "config.h"
 #include "iterator.h"
-#include "maps.h"
+#include "maps/fragments.h"
 
 /* Only one run at a time: the agent's. */
 static struct {

@@ -8,7 +8,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "address.h"
-#include "maps.h"
+#include "maps/flows.h"
+#include "maps/sock_peers.h"
 #include "packet.h"
 #include "subprogram.h"
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "address.h"
-#include "maps.h"
+#include "maps/marks.h"
 
 /* Runs of a collector until what it marks is complete: programs of an earlier load, which mark nothing here, are replaced one after
  * the other, and may be entering their last during the first run. */

@@ -13,7 +13,7 @@
 #include "connection.h"
 #include "flows.h"
 #include "kernel_sockets.h"
-#include "maps.h"
+#include "maps/nat.h"
 #include "marks.h"
 #include "packet.h"
 #include "subprogram.h"

@@ -6,7 +6,7 @@
 
 #include "clock.h"
 #include "iterator.h"
-#include "maps.h"
+#include "maps/nat.h"
 #include "nat.h"
 
 /* Seconds a half may be without its other: entering the two takes far less. */

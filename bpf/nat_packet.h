@@ -122,6 +122,18 @@ static __always_inline bool parse_nat_quote(struct __sk_buff *skb, const struct 
 	return result == PARSED && quoted->fragment != LATER_FRAGMENT && has_nat_ports(skb, quoted);
 }
 
+/* The key of the answer to the quoted packet. */
+static __always_inline struct nat_key nat_key_of_answer(const struct packet *quoted)
+{
+	return (struct nat_key){
+		.source = quoted->destination,
+		.destination = quoted->source,
+		.source_port = quoted->destination_port,
+		.destination_port = quoted->source_port,
+		.protocol = quoted->protocol,
+	};
+}
+
 /* Rewrites one end of the quoted packet, whatever it is. */
 SUBPROGRAM int rewrite_nat_quote(struct __sk_buff *skb, const struct packet *outer GIVEN,
 				 const struct packet *quoted GIVEN, const struct quote_change *change GIVEN)
@@ -190,13 +202,7 @@ SUBPROGRAM int translate_error(struct __sk_buff *skb, struct packet *outer GIVEN
 	struct packet quoted = {};
 	if (!parse_nat_quote(skb, outer, &quoted))
 		return CONTINUE;
-	struct nat_key key = {
-		.source = quoted.destination,
-		.destination = quoted.source,
-		.source_port = quoted.destination_port,
-		.destination_port = quoted.source_port,
-		.protocol = quoted.protocol,
-	};
+	struct nat_key key = nat_key_of_answer(&quoted);
 	struct nat *nat = find_nat(&key);
 	if (!nat)
 		return CONTINUE;

@@ -8,7 +8,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.h"
+#include "maps/flows.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "subprogram.h"

@@ -6,6 +6,7 @@
 
 #include "fragments.h"
 #include "handover.h"
+#include "maps/ranges.h"
 #include "masquerade.h"
 #include "nat.h"
 #include "nat_packet.h"

@@ -4,7 +4,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.h"
+#include "maps/pods.h"
 
 static __always_inline struct pod *find_pod(const struct address *address)
 {

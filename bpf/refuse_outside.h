@@ -8,7 +8,6 @@
 #include "clock.h"
 #include "config.h"
 #include "leave.h"
-#include "maps.h"
 #include "packet.h"
 #include "refuse.h"
 #include "subprogram.h"

@@ -8,6 +8,7 @@
 #include "flows.h"
 #include "icmp.h"
 #include "kernel_sockets.h"
+#include "maps/backends.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "subprogram.h"

@@ -6,7 +6,10 @@
 #include <bpf/bpf_helpers.h>
 
 #include "address.h"
-#include "maps.h"
+#include "maps/affinity.h"
+#include "maps/backends.h"
+#include "maps/endpoint.h"
+#include "maps/services.h"
 #include "subprogram.h"
 
 /* Slots tried when one names a backend that has just gone: more than one only during an update. */

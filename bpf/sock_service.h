@@ -8,7 +8,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "address.h"
-#include "maps.h"
+#include "maps/sock_services.h"
 #include "verdict.h"
 
 /* What is asked of the kernel's own struct. */

@@ -1,5 +1,6 @@
 /* This file contains the programs at the socket hooks of a cgroup, where a service is given a backend before there is
  * any packet: a connection costs nothing afterwards. */
+#include "maps/sock_peers.h"
 #include "sock_service.h"
 #include "sockets.h"
 

@@ -10,7 +10,7 @@
 
 #include "address.h"
 #include "config.h"
-#include "maps.h"
+#include "maps/netns.h"
 #include "services.h"
 #include "verdict.h"
 

@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.h"
+#include "maps/stack_flows.h"
 #include "packet.h"
 #include "pods.h"
 

@@ -4,7 +4,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.h"
+#include "maps/node.h"
 
 /* Never NULL, but the verifier cannot know. */
 static __always_inline const struct node *this_node(void)

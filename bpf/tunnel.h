@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "hop.h"
-#include "maps.h"
+#include "maps/tunnels.h"
 #include "packet.h"
 #include "subprogram.h"
 #include "this_node.h"

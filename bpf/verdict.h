@@ -7,7 +7,8 @@
 #include <stdbool.h>
 
 #include "config.h" /* the loader sets it in every object */
-#include "maps.h"
+#include "maps/metrics.h"
+#include "reasons.h"
 
 /* A stage returns CONTINUE, or the verdict the program returns as it is. */
 #define CONTINUE (-2)

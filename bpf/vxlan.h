@@ -12,6 +12,11 @@
 
 #define TUNNEL_TTL 64
 
+/* Codepoints of congestion, in the class of traffic of both headers (RFC 3168 section 5, RFC 6040). */
+#define CONGESTION_BITS 3
+#define NOT_CAPABLE 0
+#define CONGESTED 3
+
 /* In host order. Bit 27: there is an identifier, which is the upper 24 bits of the second word. */
 #define VXLAN_FLAGS (1 << 27)
 #define VXLAN_NETWORK (NETWORK << 8)

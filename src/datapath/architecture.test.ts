@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 const ROOT = join(import.meta.dirname, '../..');
-const SOURCES = readdirSync(join(ROOT, 'bpf'))
-  .filter((name) => /\.[ch]$/.test(name))
-  .map((name) => readFileSync(join(ROOT, 'bpf', name), 'utf8'));
+const SOURCES = ['bpf', 'bpf/maps'].flatMap((directory) =>
+  readdirSync(join(ROOT, directory))
+    .filter((name) => /\.[ch]$/.test(name))
+    .map((name) => readFileSync(join(ROOT, directory, name), 'utf8')),
+);
 
 /** As tables name them: `tb_connect4/6` is two. */
 function documented(): Set<string> {

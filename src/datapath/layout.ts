@@ -1,6 +1,7 @@
 /**
- * What the maps hold, byte for byte as `bpf/maps.h` declares it, under the same names. A kernel test compares
- * both by the BTF of the compiled objects.
+ * What the maps hold, byte for byte as `bpf/maps/` declares it, under the same names: what the programs share with each other and
+ * with the agent, who pins maps by name and hands them to each object it loads. Ports and addresses are in network order; padding is zero in
+ * keys; numbers that the agent gives out begin at 1, so that 0 means "none". A kernel test compares both by the BTF of the compiled objects.
  */
 
 import type { IP, IPv4, IPv6 } from '../address/ip.ts';
@@ -65,7 +66,7 @@ export const endpoint = struct<Endpoint>({
   },
 });
 
-/** `SERVICE_…` of maps.h. */
+/** `SERVICE_…` of bpf/maps/services.h. */
 export const SERVICE_FLAGS = { affinity: 1, maglev: 2, sharedAddress: 4, ranges: 8, direct: 16 } as const;
 
 export interface Service {
@@ -146,7 +147,7 @@ export const flowKey = struct<FlowKey>({
 
 export const FLOW_STATES = ['new', 'open', 'closing', 'reset'] as const;
 
-/** `FLOW_…` flags of maps.h. */
+/** `FLOW_…` flags of bpf/maps/flows.h. */
 export const FLOW_FLAGS = {
   direct: 1,
   self: 2,
@@ -230,7 +231,7 @@ export const held = struct<{ length: number; seen: number; bytes: Buffer }>({
   bytes: raw(9216),
 });
 
-/** `NETNS_…` of maps.h: what serves a network namespace. */
+/** `NETNS_…` of bpf/maps/netns.h: what serves a network namespace. */
 export const NETNS_FLAGS = { socket: 1, packet: 2 } as const;
 
 export interface Netns {
@@ -268,7 +269,7 @@ export interface TcpService {
 
 export const tcpService = struct<TcpService>({ cookie: u64, known: raw(36), lock: padding(4) });
 
-/** `POD_…` of maps.h. */
+/** `POD_…` of bpf/maps/pods.h. */
 export const POD_FLAGS = { stack: 1, keepsAddress: 2, answersStack: 4 } as const;
 
 /** A veth pod of this node, as its host end knows it. */
@@ -327,7 +328,7 @@ export interface Tunnel {
   readonly holder: IPv4 | undefined;
 }
 
-/** `TUNNEL_…` of maps.h. */
+/** `TUNNEL_…` of bpf/maps/tunnels.h. */
 export const TUNNEL_FLAGS = { ofPods: 1, ofServices: 2 } as const;
 
 export const tunnel = struct<Tunnel>({ endpoint: ipv4OrNone, flags: u32, holder: ipv4OrNone });
@@ -354,7 +355,7 @@ export interface ThisNode {
   readonly ipv6: IP;
 }
 
-/** `NODE_…` of maps.h. */
+/** `NODE_…` of bpf/maps/node.h. */
 export const NODE_FLAGS = { masquerades: 1, awaitsCluster: 2 } as const;
 
 export const thisNode = struct<ThisNode>({
@@ -403,7 +404,7 @@ export interface Nat {
   readonly flags: number;
 }
 
-/** `NAT_…` of maps.h. */
+/** `NAT_…` of bpf/maps/nat.h. */
 export const NAT_FLAGS = { reply: 128, direct: 64 } as const;
 
 export const nat = struct<Nat>({

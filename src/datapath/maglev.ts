@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** `MAGLEV_RING` of bpf/maps.h: a prime, so that every skip visits every entry. */
+/** `MAGLEV_RING` of bpf/maps/services.h: a prime, so that every skip visits every entry. */
 export const MAGLEV_RING = 16381;
 
 /**

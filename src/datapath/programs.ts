@@ -65,7 +65,7 @@ export interface DatapathOptions {
   readonly bpfDir: string;
   /** Where the compiled objects are: `dist/bpf`. */
   readonly objects: string;
-  /** Entries per map, in place of what `bpf/maps.h` says. */
+  /** Entries per map, in place of what `bpf/maps/` says. */
   readonly maxEntries?: Partial<Record<MapName, number>>;
   /** Members of `struct config` in `bpf/config.h`: seconds, and 0 or 1. */
   readonly constants?: Readonly<Record<string, number>>;

@@ -113,12 +113,7 @@ export class Datapath {
   #nextService = 1;
   #nextBackend = 1;
 
-  constructor({
-    constants = {},
-    maxEntries = {},
-    directory = DIRECTORY,
-    verified,
-  }: DatapathOptions = {}) {
+  constructor({ constants = {}, maxEntries = {}, directory = DIRECTORY, verified }: DatapathOptions = {}) {
     for (const object of OBJECTS) {
       const loaded = loadObject(join(directory, `${object}.o`), {
         constants: prefixed(constants),
