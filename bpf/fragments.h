@@ -41,20 +41,25 @@ static __always_inline struct fragment *find_fragment(const struct fragment_key 
 	return fragment && now_seconds() - fragment->seen < tb_config.fragment_seconds ? fragment : NULL;
 }
 
-/* The first free index; -1: there is none. */
-static __always_inline int hold_at(struct held_key *key, struct held *draft)
+/* Whether the fragment is held there now. What an earlier packet of this identification has left does not count. */
+SUBPROGRAM bool hold_at(const struct held_key *key GIVEN, const struct held *draft GIVEN)
+{
+	if (!bpf_map_update_elem(&tb_held, key, draft, BPF_NOEXIST))
+		return true;
+	struct held *held = bpf_map_lookup_elem(&tb_held, key);
+	return held && draft->seen - held->seen >= tb_config.fragment_seconds &&
+	       !bpf_map_update_elem(&tb_held, key, draft, BPF_ANY);
+}
+
+/* At the first free index. */
+static __always_inline bool hold(struct held_key *key, const struct held *draft)
 {
 	for (__u32 index = 0; index < HELD_PER_PACKET; index++) {
 		key->index = index;
-		if (!bpf_map_update_elem(&tb_held, key, draft, BPF_NOEXIST))
-			return 0;
-		/* What an earlier packet of this identification has left does not count. */
-		struct held *held = bpf_map_lookup_elem(&tb_held, key);
-		if (held && draft->seen - held->seen >= tb_config.fragment_seconds &&
-		    !bpf_map_update_elem(&tb_held, key, draft, BPF_ANY))
-			return 0;
+		if (hold_at(key, draft))
+			return true;
 	}
-	return -1;
+	return false;
 }
 
 SUBPROGRAM int hold_fragment(struct __sk_buff *skb, const struct packet *packet GIVEN,
@@ -72,7 +77,7 @@ SUBPROGRAM int hold_fragment(struct __sk_buff *skb, const struct packet *packet 
 	draft->length = length;
 	draft->seen = now_seconds();
 	struct held_key held_key = { .packet = *key };
-	if (hold_at(&held_key, draft))
+	if (!hold(&held_key, draft))
 		return drop(REASON_fragments_full);
 	/* The first fragment may have gone by on another CPU meanwhile. Who deletes the held one sends it. */
 	if (find_fragment(key) && !bpf_map_delete_elem(&tb_held, &held_key))
@@ -82,7 +87,7 @@ SUBPROGRAM int hold_fragment(struct __sk_buff *skb, const struct packet *packet 
 }
 
 /* Makes the packet the held one. -1: there is none at this index. 1: skip it. */
-static __always_inline int become_held(struct __sk_buff *skb, __u32 l3, const struct held_key *key)
+SUBPROGRAM int become_held(struct __sk_buff *skb, __u32 l3, const struct held_key *key GIVEN)
 {
 	struct held *held = bpf_map_lookup_elem(&tb_held, key);
 	if (!held)

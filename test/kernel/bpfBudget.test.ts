@@ -17,15 +17,15 @@ const SHARE = 0.6;
  * this by much most likely goes through some function at each call (docs/adr/0014).
  */
 const BUDGETS: Readonly<Record<ProgramName, number>> = {
-  tb_eth0_egress: 35_000,
-  tb_eth0_ingress: 21_000,
+  tb_eth0_egress: 26_000,
+  tb_eth0_ingress: 13_000,
   tb_lo: 19_000,
   tb_host_ingress: 8_000,
   tb_host_egress: 3_000,
-  tb_uplink_in: 46_000,
-  tb_uplink_out: 29_000,
-  tb_vxlan_in: 42_000,
-  tb_vxlan_out: 25_000,
+  tb_uplink_in: 38_000,
+  tb_uplink_out: 21_000,
+  tb_vxlan_in: 34_000,
+  tb_vxlan_out: 16_000,
   tb_takeover: 19_000,
   tb_connect4: 4_000,
   tb_connect6: 4_000,
