@@ -39,27 +39,49 @@ export async function runAgent(config: AgentConfig): Promise<void> {
   warmPool();
   compileEarly();
   const log = createLog((line) => process.stderr.write(line), config.logLevel, 'agent');
-  const unclaim = claimDirectory(config.runDir);
+  const closers: Closer[] = [claimDirectory(config.runDir)];
   try {
-    const stop = await start(config, log);
+    await start(config, log, closers);
     log.info('stopping', { signal: await toldToStop() });
-    await stop();
-    log.info('stopped');
   } finally {
-    unclaim();
+    await closeAll(closers, log);
+  }
+  log.info('stopped');
+}
+
+/** Ends what a start has begun. */
+type Closer = () => void | Promise<void>;
+
+/** Last one first. One that fails keeps none of the others from it. */
+async function closeAll(closers: readonly Closer[], log: Log): Promise<void> {
+  for (const close of closers.toReversed()) {
+    try {
+      await close();
+    } catch (error) {
+      log.error('cannot end what was begun', { error });
+    }
   }
 }
 
-async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>> {
+async function start(config: AgentConfig, log: Log, closers: Closer[]): Promise<void> {
   const began = performance.now();
   const startedAt = new Date().toISOString();
   const stalls = watchStalls(log);
   const netlink = openNetlink();
+  closers.push(
+    () => stalls.stop(),
+    () => netlink.close(),
+  );
   const node = detectNode(config, netlink, log);
   const records = new RecordStore(config.stateDir);
   const announced = new AnnouncedClusterIPs();
   const datapath = startDatapath({ config, node, netlink, records, announced, log: log.part('datapath') });
+  closers.push(() => datapath.close());
   const { ipam, history, cooldowns, boot } = await openIpam(config, log.part('ipam'));
+  closers.push(
+    () => history.close(),
+    () => ipam.close(),
+  );
   const attachments = attachmentsOf({ records, programs: datapath.pods, log: log.part('attach') });
   const released = new Released(config.stateDir);
   await recover({ ipam, records, released, boot, undo: attachments.undo, log: log.part('recovery') });
@@ -83,6 +105,11 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     store,
     log,
   });
+  closers.push(
+    () => cluster.stop(),
+    () => overlay.stop(),
+    () => bgp.stop(),
+  );
   store.follow('IPPool', cooldowns.onPool);
   store.follow('IPPool', (change) => datapath.outgoing.onPool(change, datapath.pods, log.part('datapath')));
   const cni = {
@@ -106,6 +133,7 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     },
     log.part('node'),
   );
+  closers.push(() => watch.close());
   const verbs = new Verbs(cni, log.part('cni'), cluster.addressesChanged);
   const reports = reportsOf({
     config,
@@ -124,20 +152,8 @@ async function start(config: AgentConfig, log: Log): Promise<() => Promise<void>
     startedAt,
   });
   const doors = await openDoors({ config, verbs, bgp, reports, log });
+  closers.push(() => doors.close());
   log.info('ready', { ...describeNode(node), milliseconds: Math.round(performance.now() - began) });
-
-  return async () => {
-    await doors.close();
-    watch.close();
-    await bgp.stop();
-    await overlay.stop();
-    await cluster.stop();
-    await ipam.close();
-    history.close();
-    datapath.close();
-    stalls.stop();
-    netlink.close();
-  };
 }
 
 /**

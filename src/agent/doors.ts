@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Log } from '../log.ts';
 import { apiHandler } from './api.ts';
 import type { Bgp } from './bgp.ts';
@@ -28,15 +28,21 @@ export async function openDoors({ config, verbs, bgp, reports, log }: DoorParts)
     if (request.url?.startsWith('/cni/')) return verbs.handle(request, response);
     return request.url?.startsWith('/v1/bgp/') ? bgp.handle(request, response) : api(request, response);
   };
-  const servers = [await listenOnSocket(config.runDir, handler, verbs.serve, log)];
-  if (config.metricsAddress) {
-    servers.push(await listenOnAddress(config.metricsAddress, apiHandler({}, reports.metrics), log));
-  }
-  return {
-    async close() {
-      await Promise.race([Promise.all(servers.map(drained)), patience()]);
-    },
+  const servers: Server[] = [];
+  const close = async () => {
+    await Promise.race([Promise.all(servers.map(drained)), patience()]);
   };
+  try {
+    if (config.metricsAddress) {
+      servers.push(await listenOnAddress(config.metricsAddress, apiHandler({}, reports.metrics), log));
+    }
+    // Last: pods come as soon as it is there.
+    servers.push(await listenOnSocket(config.runDir, handler, verbs.serve, log));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
 }
 
 function patience(): Promise<void> {

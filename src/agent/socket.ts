@@ -16,17 +16,37 @@ export type Handler = (request: IncomingMessage, response: ServerResponse) => Pr
  * Makes this process the one agent of a directory, or finds that another is.
  *
  * @returns How to give that up.
- * @throws {Error} If another agent runs there.
+ * @throws {Error} If another agent runs there, or none can.
  */
 export function claimDirectory(runDir: string): () => void {
-  mkdirSync(runDir, { recursive: true, mode: 0o700 });
-  chmodSync(runDir, 0o700);
-  const fd = openSync(join(runDir, 'agent.lock'), 'a', 0o600);
+  const length = Buffer.byteLength(socketPath(runDir));
+  if (length > SOCKET_PATH_BYTES) {
+    const reason = `the path of the socket must not be longer than ${SOCKET_PATH_BYTES} bytes`;
+    throw new Error(`Cannot run in ${runDir}: ${reason} (value ${length})`);
+  }
+  const fd = openLock(runDir);
   if (!tryLock(fd)) {
     closeSync(fd);
     throw new Error(`Cannot run in ${runDir}: another agent does`);
   }
   return () => closeSync(fd);
+}
+
+function openLock(runDir: string): number {
+  try {
+    mkdirSync(runDir, { recursive: true, mode: 0o700 });
+    chmodSync(runDir, 0o700);
+    return openSync(join(runDir, 'agent.lock'), 'a', 0o600);
+  } catch (error) {
+    throw because(`run in ${runDir}`, error);
+  }
+}
+
+/** Of `sun_path` in unix(7), without the zero at its end; libuv cuts off what is longer, and says nothing. */
+const SOCKET_PATH_BYTES = 107;
+
+function socketPath(runDir: string): string {
+  return join(runDir, 'agent.sock');
 }
 
 /** What a call of the CNI plugin comes to. */
@@ -42,7 +62,7 @@ export async function listenOnSocket(
   onCall: CallHandler,
   log: Log,
 ): Promise<Server> {
-  const path = join(runDir, 'agent.sock');
+  const path = socketPath(runDir);
   rmSync(path, { force: true });
   const server = serverOf(handler, log);
   takeCalls(server, onCall);

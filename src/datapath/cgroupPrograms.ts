@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, fstatSync } from 'node:fs';
 import { withDescriptor } from '../ebpf/bpf.ts';
 import { openCgroup } from '../ebpf/cgroup.ts';
 import { raw } from '../ebpf/codec.ts';
@@ -33,8 +33,8 @@ export function attachCgroupPrograms(
   cgroup: string,
   programs: ReadonlyMap<string, number>,
 ): void {
-  const inode = statSync(cgroup, { bigint: true }).ino;
   withDescriptor(openCgroup(cgroup), (target) => {
+    const inode = fstatSync(target, { bigint: true }).ino;
     for (const [name, type] of Object.entries(HOOKS)) {
       const program = programs.get(name);
       if (program === undefined) throw new Error(`Cannot attach ${name}: it is not loaded`);

@@ -1,4 +1,5 @@
-import { constants, openSync, readFileSync } from 'node:fs';
+import { constants, openSync, readFileSync, statfsSync } from 'node:fs';
+import { because } from '../errors.ts';
 
 /** Where this mount namespace has cgroup v2: `/sys/fs/cgroup`, or below it on a hybrid machine. */
 export function cgroupRoot(mounts = readFileSync('/proc/self/mounts', 'utf8')): string | undefined {
@@ -6,7 +7,19 @@ export function cgroupRoot(mounts = readFileSync('/proc/self/mounts', 'utf8')): 
   return line?.split(' ')[1];
 }
 
-/** A descriptor of a cgroup, to attach programs to. The caller closes it. */
+/** `CGROUP2_SUPER_MAGIC` in linux/magic.h. */
+const CGROUP2 = 0x63677270;
+
+/**
+ * A descriptor of a cgroup, to attach programs to. The caller closes it.
+ *
+ * @throws {Error} If there is no such directory, or it is not one of a cgroup v2 hierarchy.
+ */
 export function openCgroup(path: string): number {
-  return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    if (statfsSync(path).type !== CGROUP2) throw new Error('it is not in a cgroup v2 hierarchy');
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw because(`use cgroup ${path}`, error);
+  }
 }

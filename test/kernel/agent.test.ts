@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/store/compliance.ts';
 import { AgentRig, serviceYaml, sliceYaml } from './agentRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
-import { firstWord } from './within.ts';
+import { firstWord, within } from './within.ts';
 
 const namespaces = new TestNamespaces('agent');
 const VIP = '10.96.0.10';
@@ -327,6 +327,32 @@ describe('two agents', () => {
       }
     } finally {
       for (const rig of rigs) await rig.remove();
+      own.close();
+    }
+  });
+
+  test('one that cannot start says why in one line, ends, and leaves nothing that listens', async () => {
+    const own = new TestNamespaces('agentf');
+    const rig = new AgentRig(own, 'f');
+    try {
+      const wrong: [Record<string, unknown>, RegExp][] = [
+        [{ runDir: '/etc/hostname' }, /^tombolo: Cannot run in \/etc\/hostname: EEXIST/],
+        [
+          { runDir: join(rig.directory, 'x'.repeat(100)) },
+          /^tombolo: Cannot run in .*: the path of the socket must not be longer than 107 bytes/,
+        ],
+        [
+          { metricsAddress: '192.0.2.77:9' },
+          /^tombolo: Cannot listen on 192\.0\.2\.77 port 9: .*EADDRNOTAVAIL/,
+        ],
+      ];
+      for (const [changes, said] of wrong) {
+        await assert.rejects(within('the agent to end', rig.start(changes)), /the agent ended with 1/);
+        assert.match(rig.log.filter((line) => line.startsWith('tombolo: ')).at(-1) ?? '', said);
+        assert.equal(existsSync(rig.socket), false);
+      }
+    } finally {
+      await rig.remove();
       own.close();
     }
   });

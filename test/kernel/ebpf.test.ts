@@ -300,6 +300,14 @@ test('an error is explained by the feature that is missing, and only by that', (
   );
 });
 
+test('a directory that is no cgroup is refused by name', () => {
+  assert.throws(
+    () => openCgroup('/tmp'),
+    /^Error: Cannot use cgroup \/tmp: it is not in a cgroup v2 hierarchy$/,
+  );
+  assert.throws(() => openCgroup('/no/such'), /^Error: Cannot use cgroup \/no\/such: ENOENT/);
+});
+
 test('a cgroup link takes another program without a gap', () => {
   mkdirSync(cgroup);
   try {
