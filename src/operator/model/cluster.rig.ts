@@ -1,72 +1,25 @@
 import assert from 'node:assert/strict';
-import { formatIP, type IP } from '../../address/ip.ts';
-import { contains, formatPrefix, parsePrefix } from '../../address/prefix.ts';
+import { formatIP } from '../../address/ip.ts';
+import { formatPrefix } from '../../address/prefix.ts';
 import type { ReleasePolicy } from '../../ipam/claim.ts';
-import { silentLog } from '../../log.ts';
 import type { IPPool } from '../../store/kinds/ipPool.ts';
 import type { NodeNetwork } from '../../store/kinds/nodeNetwork.ts';
 import type { ObjectOf } from '../../store/kinds/registry.ts';
 import { MemoryStore } from '../../store/memory.rig.ts';
 import { isStoreError } from '../../store/store.ts';
-import { FreeBlocks } from '../blocks.ts';
-import { runOperator } from '../run.ts';
 import type { NamedPod } from './claimedPods.rig.ts';
-import { type Fault, GatedStore } from './gatedStore.rig.ts';
+import type { Fault } from './gatedStore.rig.ts';
+import { expectBlocks, expectOneOwner } from './invariants.rig.ts';
 import { Machine } from './machine.rig.ts';
+import { OperatorProcess } from './operatorProcess.rig.ts';
+import { POOL } from './pool.rig.ts';
 import { drain, VirtualClock } from './virtualClock.rig.ts';
-
-const POOL: IPPool = {
-  apiVersion: 'network.tombolo.dev/v1alpha1',
-  kind: 'IPPool',
-  metadata: { name: 'default' },
-  spec: {
-    cidr: '10.0.0.0/26',
-    blockSize: 30,
-    reserved: ['10.0.0.8/31'],
-    cooldownSeconds: 30,
-    expansion: { low: 1, high: 3 },
-  },
-};
-const CIDR = parsePrefix(POOL.spec.cidr);
-const RESERVED = parsePrefix('10.0.0.8/31');
 
 const NAMESPACE = 'shop';
 const SET = 'db';
 
-const LEASE_MS = 3_000;
 /** An agent of this long silence would be a dead one; see {@link Cluster.wait}. */
 const ATTENTION_MS = 10_000;
-
-/** The operator's process, with everything it does held up at the store's door. */
-class OperatorProcess {
-  readonly #store: MemoryStore;
-  readonly #clock: VirtualClock;
-  #gate: GatedStore;
-  #stop = new AbortController();
-
-  constructor(store: MemoryStore, clock: VirtualClock) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#gate = new GatedStore(store);
-  }
-
-  get gate(): GatedStore {
-    return this.#gate;
-  }
-
-  async start(): Promise<void> {
-    this.#gate = new GatedStore(this.#store);
-    this.#stop = new AbortController();
-    const options = { store: this.#gate, log: silentLog, leaseDuration: LEASE_MS, clock: this.#clock };
-    void runOperator(options, this.#stop.signal);
-    await drain();
-  }
-
-  /** What it has sent may still arrive; nothing it waits for is ever answered. */
-  kill(): void {
-    this.#stop.abort();
-  }
-}
 
 /** A cluster whose every part is the real one, and whose time, store, disks and processes do as they are told. */
 export class Cluster {
@@ -287,43 +240,11 @@ export class Cluster {
 
   /** What must hold at any moment. */
   async check(): Promise<void> {
-    const { items } = await this.store.list('NodeNetwork');
-    const networks = new Map(items.map((network) => [network.metadata.name, network]));
+    const networks = (await this.store.list('NodeNetwork')).items;
     const claims = (await this.store.list('IPClaim')).items;
-    const owners = new Map<IP, string>();
-    for (const [name, machine] of this.machines) {
-      machine.check();
-      for (const [id, addresses] of machine.pods) {
-        for (const address of addresses) {
-          assert.equal(owners.get(address), undefined, `${formatIP(address)} has two owners, one is ${id}`);
-          owners.set(address, id);
-          const borrowed = claims.some(({ status }) => status?.container === id && status.node === name);
-          if (!borrowed) this.#expectHome(name, address, networks.get(name));
-        }
-      }
-    }
-    this.#expectSum(items);
-  }
-
-  #expectHome(name: string, address: IP, network: NodeNetwork | undefined): void {
-    const segments = network?.spec.segments ?? [];
-    const home = segments.find(({ cidr }) => contains(parsePrefix(cidr), address));
-    const reported = network?.status?.segments?.find(
-      ({ cidr, used = 0 }) => used > 0 && contains(parsePrefix(cidr), address),
-    );
-    const state = home?.state ?? (reported ? 'active' : 'no segment');
-    const allowed = ['active', 'releasing', 'cooling'];
-    assert.ok(allowed.includes(state), `${formatIP(address)} of a pod of ${name} lies in ${state}`);
-    assert.ok(!contains(RESERVED, address), `${formatIP(address)} is reserved`);
-  }
-
-  /** Claims aside, each block is held once, or free: none is reserved whole. */
-  #expectSum(networks: readonly NodeNetwork[]): void {
-    const held = networks.flatMap(({ spec }) =>
-      (spec.segments ?? []).flatMap(({ cidr, state }) => (state === 'claimed' ? [] : [parsePrefix(cidr)])),
-    );
-    const free = new FreeBlocks(CIDR, POOL.spec.blockSize ?? 0, held);
-    assert.equal(held.length + Number(free.count), 16, 'blocks held and free');
+    for (const machine of this.machines.values()) machine.check();
+    expectOneOwner([...this.machines.values()], networks, claims);
+    expectBlocks(networks);
   }
 
   /** Everything works again, and has the time it needs. */

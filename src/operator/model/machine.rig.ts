@@ -1,26 +1,20 @@
 import assert from 'node:assert/strict';
 import { formatIP, type IP } from '../../address/ip.ts';
-import {
-  addressAt,
-  contains,
-  formatPrefix,
-  type Prefix,
-  prefixSize,
-  samePrefix,
-} from '../../address/prefix.ts';
-import { emptiedSegments, routedSegments } from '../../agent/bgpNode.ts';
+import { type Prefix, samePrefix } from '../../address/prefix.ts';
+import { emptiedSegments } from '../../agent/bgpNode.ts';
 import type { Passage } from '../../agent/blockRoutes.ts';
 import { networkStatus, publishStatus } from '../../agent/nodeStatus.ts';
 import { type RecoveryOptions, recover } from '../../agent/recovery.ts';
 import { ownNetwork, segmentsOf } from '../../agent/segments.ts';
 import type { AttachmentRecord } from '../../attach/record.ts';
 import { type Allocation, type Owner, Refusal } from '../../ipam/allocator.ts';
-import { Ipam, type SegmentUsage } from '../../ipam/ipam.ts';
+import { Ipam } from '../../ipam/ipam.ts';
 import { type Cut, MemoryDisk } from '../../ipam/memoryFiles.rig.ts';
 import { silentLog } from '../../log.ts';
 import { type Change, follow } from '../../store/follow.ts';
 import type { NodeNetwork } from '../../store/kinds/nodeNetwork.ts';
 import type { Store } from '../../store/store.ts';
+import { expectBooks } from './books.rig.ts';
 import { ClaimedPods, type NamedPod } from './claimedPods.rig.ts';
 import { type Fault, GatedStore } from './gatedStore.rig.ts';
 import { drain, type VirtualClock } from './virtualClock.rig.ts';
@@ -354,56 +348,18 @@ export class Machine {
     await drain();
   }
 
+  /** Whether the agent's books add up. */
+  check(): void {
+    const { ipam } = this.#living ?? {};
+    if (ipam) expectBooks({ name: this.name, ipam, pods: this.pods });
+  }
+
   /** The disk carries out what it was given. */
   async settle(): Promise<void> {
     this.disk.finish();
     await drain();
     this.disk.finish();
     await drain();
-  }
-
-  /** Whether the agent's books add up. */
-  check(): void {
-    const { ipam } = this.#living ?? {};
-    if (!ipam) return;
-    const holders = new Map<IP, string>();
-    for (const { owner, addresses } of ipam.allocations()) {
-      for (const address of addresses) {
-        assert.equal(holders.get(address), undefined, `${this.name} books ${formatIP(address)} twice`);
-        holders.set(address, owner.containerID);
-      }
-    }
-    for (const [id, addresses] of this.pods) {
-      for (const address of addresses) assert.equal(holders.get(address), id, `${this.name} forgot ${id}`);
-    }
-    const usage = ipam.usage();
-    const announced = routedSegments({ usage, held: [...holders.keys()] });
-    for (const address of holders.keys()) {
-      const covered = announced.some((prefix) => contains(prefix, address));
-      assert.ok(covered, `${this.name} announces nothing that leads to ${formatIP(address)}`);
-    }
-    for (const each of usage) this.#expectSum(ipam, each, holders);
-  }
-
-  /** free + used + resting + reserved = all there are, address by address. */
-  #expectSum(
-    ipam: Ipam,
-    { segment, capacity, used, resting, reserved }: SegmentUsage,
-    held: ReadonlyMap<IP, string>,
-  ): void {
-    const range = formatPrefix(segment.prefix);
-    const counts = { free: 0, used: 0, resting: 0, reserved: 0 };
-    for (let index = 0n; index < prefixSize(segment.prefix); index++) {
-      const address = addressAt(segment.prefix, index);
-      if (held.has(address) || ipam.kept().has(address)) counts.used++;
-      else if (ipam.restingUntil(address) !== undefined) counts.resting++;
-      else if (segment.reserved?.some((prefix) => contains(prefix, address))) counts.reserved++;
-      else counts.free++;
-    }
-    assert.equal(used, counts.used, `what ${range} says is used`);
-    assert.equal(resting, counts.resting, `what ${range} says rests`);
-    assert.equal(reserved, BigInt(counts.reserved), `what ${range} says is reserved`);
-    assert.equal(BigInt(counts.free + used + resting), capacity, `what there is of ${range}`);
   }
 
   /** An agent whose process has died in the midst of something is no agent. */
