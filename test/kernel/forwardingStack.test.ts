@@ -2,28 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode } from './nodesRig.ts';
-import { firstWord } from './within.ts';
+import { serveUploads, upload } from './uploads.ts';
 
 const namespaces = new TestNamespaces('forwardingstack');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
 
-/** Serves TCP on port 8080: says who asks. */
-const SERVER = `require('net').createServer((s) => { s.on('error', () => {}); s.end(s.remoteAddress.replace('::ffff:', '')); })
-  .listen(8080, '::', () => process.stdout.write('ready'));`;
-
-async function serve(pod: Pod): Promise<void> {
-  const server = pod.namespace.start(process.execPath, ['-e', SERVER], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {},
-  });
-  await firstWord(server);
-}
-
-/** Who the server says is asking, or why it says nothing. */
-function ask(from: Pod['namespace'], address: string, port = 8080): string {
-  const script = `const s = require('net').connect(${port}, '${address}'); s.setTimeout(2000, () => { console.log('timeout'); process.exit(); });
-    s.on('error', (e) => console.log(e.code)); s.on('data', (d) => process.stdout.write(d));`;
-  return from.attempt('env', '-i', process.execPath, '-e', script).stdout.trim();
+/** Who the server says is asking. */
+function ask(from: Pod['namespace'], address: string, port?: number): string {
+  return upload(from, address, 1, port).peer;
 }
 
 async function listed({ rig }: RigNode, pod: Pod): Promise<string> {
@@ -46,7 +32,7 @@ describe('where the stack has to see packets', () => {
     await rig.start();
     fast = await node(1).rig.pod('fast');
     slow = await node(2).rig.pod('slow');
-    await Promise.all([fast, slow].map(serve));
+    await Promise.all([fast, slow].map(({ namespace }) => serveUploads(namespace)));
   });
 
   after(async () => {
@@ -99,7 +85,7 @@ describe('where the stack has to see packets', () => {
       address.replace(/\/.*/, ''),
     );
     const limited = { namespace, address: addresses[0] ?? '', addresses };
-    await serve(limited);
+    await serveUploads(limited.namespace);
     assert.equal(await listed(node(1), limited), 'stack (bandwidth)');
     assert.equal(ask(limited.namespace, fast.address), limited.address);
     assert.equal(ask(fast.namespace, limited.address), fast.address);
