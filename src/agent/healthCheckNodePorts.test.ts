@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { eventually } from '../eventually.rig.ts';
 import { createLog } from '../log.ts';
-import { eventually } from '../store/compliance.ts';
 import { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
 import type { ServiceInput } from './serviceFeed.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { eventually } from '../eventually.rig.ts';
 import { silentLog } from '../log.ts';
-import { eventually } from '../store/compliance.ts';
 import type { Kind } from '../store/kinds/registry.ts';
 import { MemoryStore } from '../store/memory.rig.ts';
 import type { Selection } from '../store/store.ts';

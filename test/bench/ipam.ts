@@ -1,6 +1,6 @@
 // `make bench-ipam`: addresses on one node, segments for five thousand, and a node that runs dry.
 import { join } from 'node:path';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig } from '../kernel/agentRig.ts';
 import { TestNamespaces } from '../kernel/namespaces.ts';
 import { TestOperator } from '../kernel/operatorRig.ts';

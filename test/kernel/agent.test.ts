@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig, serviceYaml, sliceYaml } from './agentRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { firstWord, within } from './within.ts';

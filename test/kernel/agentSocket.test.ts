@@ -3,7 +3,7 @@ import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { cgroupRoot } from '../../src/ebpf/cgroup.ts';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig, serviceYaml, sliceYaml } from './agentRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { firstWord } from './within.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { PodNetwork } from './bpfNetwork.ts';
 import { Datapath } from './bpfRig.ts';
 import { at } from './bpfTestPod.ts';

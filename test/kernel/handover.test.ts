@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pinDirectory } from '../../src/datapath/directory.ts';
 import { MAPS } from '../../src/datapath/layout.ts';
 import { openMap } from '../../src/ebpf/map.ts';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { counted, countForwarded, events } from './counting.ts';
 import { CLIENT, FAMILIES, type Family, HandoverRig, type Server, VIP } from './handoverRig.ts';
 import { TestNamespaces } from './namespaces.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type NodeWishes, type RigNode } from './nodesRig.ts';
 import { PodProcess } from './podProcess.ts';

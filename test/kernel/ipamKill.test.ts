@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig } from './agentRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { TestOperator } from './operatorRig.ts';

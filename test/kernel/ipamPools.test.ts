@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, afterEach, describe, test } from 'node:test';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig } from './agentRig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { TestOperator } from './operatorRig.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn } from './nodesRig.ts';
 import { firstWord } from './within.ts';

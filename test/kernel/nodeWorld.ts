@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { cgroupRoot } from '../../src/ebpf/cgroup.ts';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig } from './agentRig.ts';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import { PodProcess } from './podProcess.ts';

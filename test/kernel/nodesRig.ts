@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { AgentRig } from './agentRig.ts';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import { PacketSocket } from './packetSocket.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig } from './nodesRig.ts';
 import { TestOperator } from './operatorRig.ts';

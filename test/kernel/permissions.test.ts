@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAllDocuments } from 'yaml';
-import { eventually } from '../../src/store/compliance.ts';
+import { eventually } from '../../src/eventually.rig.ts';
 import { CLAIM_PROTECTION } from '../../src/store/kinds/ipClaim.ts';
 import type { Kind, ObjectOf } from '../../src/store/kinds/registry.ts';
 import { openKubernetesStore } from '../../src/store/kubernetes/kubernetes.ts';

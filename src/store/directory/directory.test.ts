@@ -14,9 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { eventually, service, storeCompliance, withPort } from '../compliance.ts';
+import { eventually } from '../../eventually.rig.ts';
+import { storeCompliance } from '../compliance.ts';
 import { type Change, follow } from '../follow.ts';
 import type { ObjectOf } from '../kinds/registry.ts';
+import { service, withPort } from '../samples.rig.ts';
 import { isStoreError, type Store } from '../store.ts';
 import { openDirectoryStore } from './directory.ts';
 

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventually, service, storeCompliance, withPort } from '../compliance.ts';
+import { eventually } from '../../eventually.rig.ts';
+import { storeCompliance } from '../compliance.ts';
 import { follow } from '../follow.ts';
+import { service, withPort } from '../samples.rig.ts';
 import { isStoreError, type Store } from '../store.ts';
 import type { Connection } from './kubeconfig.ts';
 import { openKubernetesStore } from './kubernetes.ts';

@@ -1,30 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../../errors.ts';
-import { definitionOf, type Kind } from '../kinds/registry.ts';
-import { isRecord } from '../schema.ts';
+import { definitionOf } from '../kinds/registry.ts';
 import { parseFields, selector } from '../selection.ts';
 import { type Place, placeOf } from './apiPath.ts';
-import { CUSTOM_KINDS, customResourceDefinition } from './customResource.ts';
-import { violations } from './structuralSchema.ts';
-
-interface Stored {
-  apiVersion: string;
-  kind: string;
-  metadata: Record<string, unknown> & { name: string; namespace?: string };
-  status?: unknown;
-  [field: string]: unknown;
-}
-
-interface Happened {
-  revision: number;
-  kind: Kind;
-  type: 'ADDED' | 'MODIFIED' | 'DELETED';
-  object: Stored;
-  before: Stored | undefined;
-}
+import { Refused } from './refused.ts';
+import { type Happened, hasStatus, type Stored, StrictStorage } from './strictStorage.ts';
 
 const VERBS: Readonly<Record<string, Access['verb']>> = { POST: 'create', PUT: 'update', DELETE: 'delete' };
 
@@ -58,11 +39,10 @@ export class StrictApiServer {
   /** Asked before each request; all are allowed where absent. */
   authorize: ((access: Access) => boolean) | undefined;
   readonly #servers: Server[] = [];
-  readonly #objects = new Map<string, Stored>();
   readonly #watches = new Set<() => void>();
-  #history: Happened[] = [];
-  #revision = 1000;
-  #oldest = 1000;
+  readonly #storage = new StrictStorage(() => {
+    for (const wake of [...this.#watches]) wake();
+  });
   #fault: Fault | undefined;
 
   private constructor() {
@@ -98,8 +78,7 @@ export class StrictApiServer {
 
   /** Forgets all history: every watch from before is told 410, as after etcd's compaction. */
   compact(): void {
-    this.#history = [];
-    this.#oldest = this.#revision;
+    this.#storage.compact();
   }
 
   /** How many watches are being served. */
@@ -148,98 +127,33 @@ export class StrictApiServer {
   }
 
   #answer(method: string, place: Place, query: URLSearchParams, body: unknown): unknown {
-    const key = `${place.kind} ${place.namespace ?? ''}/${place.name ?? ''}`;
-    const stored = this.#objects.get(key);
-    if (method === 'GET' && place.name === undefined) return this.#list(place, query);
-    if (method === 'POST') return this.#create(place, body as Stored);
-    if (!stored) throw new Refused(404, 'NotFound', `${place.plural} "${place.name}" not found`);
-    if (method === 'GET') return stored;
-    if (method === 'PUT') return this.#update(key, stored, body as Stored, place.subresource === 'status');
-    return this.#delete(key, stored, body);
+    switch (method) {
+      case 'GET':
+        return place.name === undefined ? this.#list(place, query) : this.#storage.get(place);
+      case 'POST':
+        return this.#storage.create(place, body as Stored);
+      case 'PUT':
+        return this.#storage.update(place, body as Stored);
+      default:
+        this.#storage.delete(place, body);
+        return { kind: 'Status', status: 'Success' };
+    }
   }
 
   #list(place: Place, query: URLSearchParams): unknown {
     const { kind } = place;
     const selected = selectedBy(place, query);
-    const all = [...this.#objects]
-      .filter(([key, object]) => key.startsWith(`${kind} `) && selected(object))
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([, { apiVersion: _, kind: __, ...item }]) => item);
+    const all = this.#storage
+      .all(kind)
+      .filter(selected)
+      .map(({ apiVersion: _, kind: __, ...item }) => item);
     const start = Number(query.get('continue') ?? 0);
     const end = start + Math.min(Number(query.get('limit') ?? this.pageSize), this.pageSize);
     const metadata = {
-      resourceVersion: String(this.#revision),
+      resourceVersion: String(this.#storage.revision),
       ...(end < all.length && { continue: String(end) }),
     };
     return { kind: `${kind}List`, metadata, items: all.slice(start, end) };
-  }
-
-  #create({ kind, namespace }: Place, { status: _, ...object }: Stored): Stored {
-    const { apiVersion } = definitionOf(kind);
-    if (object.apiVersion !== apiVersion || object.kind !== kind || object.metadata.namespace !== namespace) {
-      throw new Refused(400, 'BadRequest', 'the object does not match the path');
-    }
-    if (object.metadata.resourceVersion !== undefined) {
-      throw new Refused(400, 'BadRequest', 'resourceVersion should not be set on objects to be created');
-    }
-    expectValid(kind, object);
-    const key = `${kind} ${namespace ?? ''}/${object.metadata.name}`;
-    if (this.#objects.has(key)) {
-      throw new Refused(409, 'AlreadyExists', `${kind} "${object.metadata.name}" already exists`);
-    }
-    const given = { uid: randomUUID(), creationTimestamp: new Date().toISOString(), generation: 1 };
-    return this.#happen('ADDED', key, { ...object, metadata: { ...object.metadata, ...given } });
-  }
-
-  #update(key: string, stored: Stored, object: Stored, statusOnly: boolean): Stored {
-    const { resourceVersion, uid } = object.metadata;
-    if (
-      resourceVersion !== stored.metadata.resourceVersion ||
-      (uid ?? stored.metadata.uid) !== stored.metadata.uid
-    ) {
-      throw new Refused(409, 'Conflict', `the object has been modified (${stored.metadata.name})`);
-    }
-    expectValid(object.kind as Kind, object);
-    if (statusOnly) return this.#happen('MODIFIED', key, { ...stored, status: object.status });
-    expectNoNewFinalizers(stored, object);
-    const { status: _, ...rest } = object;
-    const next: Stored = { ...rest, ...(stored.status !== undefined && { status: stored.status }) };
-    const { generation, creationTimestamp, deletionTimestamp } = stored.metadata;
-    const changed = !isDeepStrictEqual(next.spec, stored.spec);
-    const given = {
-      uid: stored.metadata.uid,
-      creationTimestamp,
-      ...(deletionTimestamp !== undefined && { deletionTimestamp }),
-      generation: Number(generation) + (changed ? 1 : 0),
-    };
-    const written: Stored = { ...next, metadata: { ...next.metadata, ...given } };
-    const over = deletionTimestamp !== undefined && !isProtected(written);
-    return this.#happen(over ? 'DELETED' : 'MODIFIED', key, written);
-  }
-
-  #delete(key: string, stored: Stored, body: unknown): unknown {
-    const wanted = isRecord(body) && isRecord(body.preconditions) ? body.preconditions : {};
-    for (const name of ['uid', 'resourceVersion']) {
-      if (wanted[name] !== undefined && wanted[name] !== stored.metadata[name]) {
-        throw new Refused(409, 'Conflict', `precondition failed: ${name}`);
-      }
-    }
-    const { deletionTimestamp = new Date().toISOString() } = stored.metadata;
-    const marked = { ...stored, metadata: { ...stored.metadata, deletionTimestamp } };
-    if (isProtected(stored)) this.#happen('MODIFIED', key, marked);
-    else this.#happen('DELETED', key, stored);
-    return { kind: 'Status', status: 'Success' };
-  }
-
-  #happen(type: Happened['type'], key: string, object: Stored): Stored {
-    const resourceVersion = String(++this.#revision);
-    const next: Stored = { ...object, metadata: { ...object.metadata, resourceVersion } };
-    const before = this.#objects.get(key);
-    if (type === 'DELETED') this.#objects.delete(key);
-    else this.#objects.set(key, next);
-    this.#history.push({ revision: this.#revision, kind: next.kind as Kind, type, object: next, before });
-    for (const wake of [...this.#watches]) wake();
-    return next;
   }
 
   #watch(place: Place, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): void {
@@ -252,7 +166,8 @@ export class StrictApiServer {
       response.end();
     };
     const wake = () => {
-      if (from < this.#oldest) {
+      const news = this.#storage.since(from);
+      if (news === undefined) {
         send('ERROR', {
           kind: 'Status',
           code: 410,
@@ -261,13 +176,12 @@ export class StrictApiServer {
         });
         return end();
       }
-      const seen = this.#history.findLastIndex(({ revision }) => revision <= from);
-      for (const happened of this.#history.slice(seen + 1)) {
+      for (const happened of news) {
         if (happened.kind !== place.kind) continue;
         const type = typeSeen(happened, selected);
         if (type !== undefined) send(type, happened.object);
       }
-      from = this.#revision;
+      from = this.#storage.revision;
       if (query.get('allowWatchBookmarks') === 'true') {
         send('BOOKMARK', { kind: place.kind, metadata: { resourceVersion: String(from) } });
       }
@@ -280,33 +194,6 @@ export class StrictApiServer {
   #refuse(response: ServerResponse, { code, reason, message }: Refused): void {
     response.writeHead(code, { 'content-type': 'application/json' });
     response.end(JSON.stringify({ kind: 'Status', status: 'Failure', reason, message, code }));
-  }
-}
-
-const CUSTOM = new Map(
-  CUSTOM_KINDS.flatMap((kind) => customResourceDefinition(kind).spec.versions.map((one) => [kind, one])),
-);
-
-function hasStatus(kind: Kind): boolean {
-  const version = CUSTOM.get(kind);
-  return version === undefined || 'subresources' in version;
-}
-
-function expectValid(kind: Kind, object: Stored): void {
-  const version = CUSTOM.get(kind);
-  const [violation] = version ? violations(version.schema.openAPIV3Schema, object) : [];
-  if (violation === undefined) return;
-  throw new Refused(422, 'Invalid', `${kind} "${object.metadata.name}" is invalid: ${violation}`);
-}
-
-class Refused extends Error {
-  readonly code: number;
-  readonly reason: string;
-
-  constructor(code: number, reason: string, message: string) {
-    super(message);
-    this.code = code;
-    this.reason = reason;
   }
 }
 
@@ -339,21 +226,4 @@ async function bodyOf(request: IncomingMessage): Promise<unknown> {
   for await (const chunk of request) chunks.push(chunk);
   const text = Buffer.concat(chunks).toString('utf8');
   return text === '' ? undefined : JSON.parse(text);
-}
-
-/** Whether somebody has something to do before the object may go. */
-function isProtected(object: Stored): boolean {
-  return finalizersOf(object).length > 0;
-}
-
-function finalizersOf({ metadata: { finalizers } }: Stored): readonly unknown[] {
-  return Array.isArray(finalizers) ? finalizers : [];
-}
-
-function expectNoNewFinalizers(stored: Stored, object: Stored): void {
-  if (stored.metadata.deletionTimestamp === undefined) return;
-  const before = finalizersOf(stored);
-  if (finalizersOf(object).every((name) => before.includes(name))) return;
-  const reason = 'metadata.finalizers: no new finalizers can be added if the object is being deleted';
-  throw new Refused(422, 'Invalid', `${object.kind} "${object.metadata.name}" is invalid: ${reason}`);
 }
