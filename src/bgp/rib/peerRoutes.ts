@@ -4,13 +4,13 @@ import { encodeMessage } from '../wire/message.ts';
 import { REFRESH_BEGIN, REFRESH_END } from '../wire/refresh.ts';
 import { AdjRibIn } from './adjRibIn.ts';
 import { AttributeReader } from './attributeReader.ts';
-import { readU32 } from './attributeStore.ts';
 import type { FamilyRib } from './familyRib.ts';
 import { groupKey } from './groupKey.ts';
+import type { Outlet } from './groupMember.ts';
 import { Importer } from './importer.ts';
+import { announceRange, type Intake, type ReadAttributes, withdrawRange } from './nlriIntake.ts';
 import type { AttributeBlock } from './pathAttributes.ts';
 import type {
-  AnnouncedRange,
   NlriRange,
   PeerFamily,
   PeerSink,
@@ -22,7 +22,6 @@ import type {
 import type { Clock } from './rib.ts';
 import type { RibParts } from './ribParts.ts';
 import { CONSTRAINED, type RouteTargets, routeTargetsOf } from './routeTargets.ts';
-import type { Outlet } from './updateGroup.ts';
 
 /** How long stale routes wait for an End-of-RIB once the session is back, in seconds; FRR's and BIRD's figure. */
 const STALE_TIME = 360;
@@ -38,10 +37,9 @@ export interface PeerSurroundings {
 }
 
 /** What is known of one address family of a session. */
-interface FamilyState {
+interface FamilyState extends Intake {
   readonly settings: PeerFamily;
   readonly rib: FamilyRib;
-  readonly routes: AdjRibIn;
   groupKey: string;
   /** The prefix limit's marks that have been reported. */
   mark: 'none' | 'warning' | 'exceeded';
@@ -52,6 +50,7 @@ const ofTargets = ({ family }: NlriRange) => family === ROUTE_TARGET;
 /** A peer over all its sessions: its routes outlive each of them for as long as graceful restart says. */
 export class PeerRoutes {
   readonly #around: PeerSurroundings;
+  readonly #read: ReadAttributes;
   #number = 0;
   #peer: RibPeer | undefined;
   #outlet: Outlet | undefined;
@@ -65,6 +64,7 @@ export class PeerRoutes {
 
   constructor(around: PeerSurroundings) {
     this.#around = around;
+    this.#read = { block: around.readBlock, store: around.parts.store };
   }
 
   get number(): number {
@@ -196,7 +196,7 @@ export class PeerRoutes {
   #update(update: UpdateRoutes): void {
     for (const range of update.withdrawn) {
       const state = this.#families.get(range.family);
-      if (state) this.#withdraw(update.message, range, state);
+      if (state) withdrawRange(update.message, range, state);
     }
     if (update.announced.length > 0) this.#announceAll(update);
     if (update.withdrawn.some(ofTargets) || update.announced.some(ofTargets)) this.reinterest();
@@ -204,51 +204,15 @@ export class PeerRoutes {
 
   #announceAll(update: UpdateRoutes): void {
     this.#reader?.read(update);
-    const { overflowed } = this.#around.readBlock;
+    const { overflowed } = this.#read.block;
     for (const range of update.announced) {
       const state = this.#families.get(range.family);
       if (state === undefined) continue;
-      if (overflowed) this.#withdraw(update.message, range, state);
-      else this.#announce(update.message, range, state);
-    }
-  }
-
-  #withdraw(message: Uint8Array, range: NlriRange, state: FamilyState): void {
-    this.#eachNlri(message, range, state, (pathId) => state.routes.withdraw(pathId));
-  }
-
-  #announce(message: Uint8Array, range: AnnouncedRange, state: FamilyState): void {
-    const block = this.#around.readBlock;
-    const { store } = this.#around.parts;
-    const { keys } = state.rib.table;
-    const nextHop = range.nextHop.end - range.nextHop.start;
-    for (let at = 0; at < nextHop; at++) {
-      block.bytes[block.length + at] = message[range.nextHop.start + at] as number;
-    }
-    const shared = keys.partial ? 0 : store.intern(block.bytes, block.length, nextHop, 0);
-    this.#eachNlri(message, range, state, (pathId, start, end) => {
-      if (shared !== 0) return state.routes.announce(pathId, shared);
-      for (let at = start; at < end; at++) {
-        block.bytes[block.length + nextHop + at - start] = message[at] as number;
+      if (overflowed) withdrawRange(update.message, range, state);
+      else {
+        announceRange(update.message, range, state, this.#read);
+        this.#checkLimit(state);
       }
-      state.routes.announce(pathId, store.intern(block.bytes, block.length, nextHop, end - start));
-    });
-    this.#checkLimit(state);
-  }
-
-  #eachNlri(
-    message: Uint8Array,
-    { start, end }: NlriRange,
-    { settings, rib }: FamilyState,
-    visit: (pathId: number, start: number, end: number) => void,
-  ): void {
-    const { keys } = rib.table;
-    const skip = settings.addPathReceive ? 4 : 0;
-    for (let at = start; at + skip < end; ) {
-      const size = keys.read(message, at + skip, end);
-      if (size === 0) return;
-      visit(skip === 0 ? 0 : readU32(message, at), at + skip, at + skip + size);
-      at += skip + size;
     }
   }
 

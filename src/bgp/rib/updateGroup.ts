@@ -1,47 +1,22 @@
 import { AdjRibOut } from './adjRibOut.ts';
 import { Bits } from './bits.ts';
 import { Exporter } from './exporter.ts';
+import type { Member, Outlet } from './groupMember.ts';
 import { PREFIX_LIMIT } from './nlriKeys.ts';
-import type { PeerFamily, PeerSink, RibPeer } from './peer.ts';
+import { Pages } from './pages.ts';
+import type { PeerFamily, RibPeer } from './peer.ts';
 import { LOCAL } from './peers.ts';
 import type { RibParts } from './ribParts.ts';
 import type { RouteTable } from './routeTable.ts';
 import type { RouteTargets } from './routeTargets.ts';
 import { UpdateBatch } from './updateBatch.ts';
-import { type Chunk, UpdateLog, writeChunk } from './updateLog.ts';
+import { UpdateLog, writeChunk } from './updateLog.ts';
 
 /** A peer that lags further behind than this leaves the log: bytes, and milliseconds. */
 const LOG_LIMIT = 4 << 20;
 const LAG_LIMIT = 1000;
 /** Destinations of one portion of work: half a millisecond, a few before V8 has compiled it. */
 const PORTION = 1024;
-
-/** One peer's place in an update group. */
-export interface Member {
-  readonly peer: number;
-  readonly outlet: Outlet;
-  /** The next chunk of the log. */
-  position: number;
-  /**
-   * Destinations it is owed while it does not follow the log: at first all, later what changed since it fell
-   * behind. Several changes of one of them count once, so a slow peer costs a bit per destination and no more.
-   */
-  owed: Bits | undefined;
-  /**
-   * The next page of destinations that a new member gets whole, in an encoding that all new members share; what
-   * lies in it or behind it need not be owed.
-   */
-  page: number;
-  /** What is written once it has caught up: End-of-RIB, or EoRR. */
-  closing: Uint8Array | undefined;
-}
-
-/** The way to one peer, shared by its families. */
-export interface Outlet {
-  readonly sink: PeerSink;
-  /** The sink said it was full. */
-  blocked: boolean;
-}
 
 /**
  * Peers that are told the same: one Adj-RIB-Out, one encoding of every change, and a log that each of them
@@ -60,8 +35,8 @@ export class UpdateGroup {
   readonly #log = new UpdateLog();
   readonly #batch: UpdateBatch;
   readonly #rows = new Uint32Array(PORTION);
-  /** Encoded pages, while there are new members to read them. */
-  readonly #pages = new Map<number, readonly Chunk[]>();
+  /** While there are new members to read them. */
+  readonly #pages: Pages;
   #order: Member[] = [];
   /** What members are owed; mostly none is owed anything. */
   readonly #owed = new Set<Bits>();
@@ -89,6 +64,7 @@ export class UpdateGroup {
       addPath: family.addPathSend,
       fourOctetAs: peer.fourOctetAs,
     });
+    this.#pages = new Pages(this.sent, this.#batch, PORTION);
   }
 
   /** A new peer, owed everything that was sent so far; `told` is what it was told as a member of another group. */
@@ -232,7 +208,7 @@ export class UpdateGroup {
 
   #catchUp(member: Member, owed: Bits): void {
     if (member.page * PORTION < this.sent.end) {
-      const chunks = this.#page(member.page++);
+      const chunks = this.#pages.at(member.page++);
       for (const chunk of chunks) writeChunk(chunk, member.peer, (bytes) => this.#write(member, bytes));
       return;
     }
@@ -263,26 +239,6 @@ export class UpdateGroup {
       if (batch.isFull) bits.add(row);
       else visit(row);
     }
-  }
-
-  /** All that is sent of a page of destinations; the same bytes until something in it changes. */
-  #page(page: number): readonly Chunk[] {
-    const known = this.#pages.get(page);
-    if (known) return known;
-    const { sent } = this;
-    const batch = this.#batch;
-    batch.clear();
-    const end = Math.min(sent.end, (page + 1) * PORTION);
-    for (let destination = page * PORTION; destination < end; destination++) {
-      for (let entry = sent.firstOf(destination); entry !== 0; entry = sent.next[entry] as number) {
-        const attributes = sent.attributes[entry] as number;
-        batch.announce(destination, sent.ordinal[entry] as number, attributes, sent.from[entry] as number);
-      }
-    }
-    // Whoever comes later may read it, too: a peer whose stale routes are in it, say.
-    const chunks = batch.encode(0, () => true);
-    this.#pages.set(page, chunks);
-    return chunks;
   }
 
   /** What a member has to hear of a destination, whatever it heard before. */
@@ -339,12 +295,12 @@ export class UpdateGroup {
     const entry = sent.find(destination, ordinal);
     if (entry === 0) {
       if (attributes === 0) return;
-      this.#pages.delete(Math.floor(destination / PORTION));
+      this.#pages.changed(destination);
       sent.add(destination, ordinal, attributes, from);
       batch.announce(destination, ordinal, attributes, from);
       return;
     }
-    this.#pages.delete(Math.floor(destination / PORTION));
+    this.#pages.changed(destination);
     const before = sent.attributes[entry] as number;
     const fromBefore = sent.from[entry] as number;
     if (attributes === 0) {
