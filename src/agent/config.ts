@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { familyOf, type IP, parseIP } from '../address/ip.ts';
 import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../address/prefix.ts';
-import { UPLINKS } from '../datapath/layout.ts';
+import { UPLINKS } from '../datapath/maps/node.ts';
 import { because } from '../errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 import { type AddressAndPort, parseAddressAndPort } from '../store/kinds/bgpValues.ts';

@@ -1,6 +1,7 @@
 import { formatIP, type IP } from '../address/ip.ts';
 import type { FlowHalf } from '../datapath/flows.ts';
-import { type Flow, PROTOCOLS } from '../datapath/layout.ts';
+import { PROTOCOLS } from '../datapath/maps/endpoint.ts';
+import type { Flow } from '../datapath/maps/flows.ts';
 import type { FlowReport } from './reports.ts';
 
 const NAMES = new Map(Object.entries(PROTOCOLS).map(([name, number]) => [number as number, name]));

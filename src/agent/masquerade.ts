@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { type IP, isIPv4 } from '../address/ip.ts';
 import { contains, parsePrefix } from '../address/prefix.ts';
-import { NO_ADDRESS, NODE_FLAGS } from '../datapath/layout.ts';
+import { NO_ADDRESS } from '../datapath/maps/address.ts';
+import { NODE_FLAGS } from '../datapath/maps/node.ts';
 import { natPorts, type PortRange } from '../datapath/natPorts.ts';
 import type { DatapathPodPrograms } from '../datapath/podPrograms.ts';
 import { changeThisNode, readThisNode } from '../datapath/uplink.ts';

@@ -1,5 +1,5 @@
 import { formatIP } from '../address/ip.ts';
-import { PROTOCOLS } from '../datapath/layout.ts';
+import { PROTOCOLS } from '../datapath/maps/endpoint.ts';
 import type { ProgrammedSet } from '../datapath/programmedSet.ts';
 import type { ServiceReport } from './reports.ts';
 

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { ServingNode } from '../datapath/backendSet.ts';
-import type { Endpoint } from '../datapath/layout.ts';
+import type { Endpoint } from '../datapath/maps/endpoint.ts';
 import { inTurns, type Portions } from '../datapath/portions.ts';
 import type { ProgrammedSet } from '../datapath/programmedSet.ts';
 import type { ServiceMaps } from '../datapath/serviceMaps.ts';

@@ -1,5 +1,5 @@
 import type { RecordStore } from '../attach/record.ts';
-import type { Endpoint } from '../datapath/layout.ts';
+import type { Endpoint } from '../datapath/maps/endpoint.ts';
 import { destroyUdpSockets } from '../datapath/socketDestroy.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import type { Log } from '../log.ts';

@@ -1,4 +1,4 @@
-import { UPLINKS } from '../datapath/layout.ts';
+import { UPLINKS } from '../datapath/maps/node.ts';
 import { findLink, type Link } from '../netlink/link.ts';
 import { type InstalledRoute, listRoutes, MAIN_TABLE } from '../netlink/route.ts';
 import type { Netlink } from '../netlink/socket.ts';

@@ -1,13 +1,9 @@
 import type { IP } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
-import {
-  type Backend,
-  type Endpoint,
-  type RangeKey,
-  SERVICE_FLAGS,
-  type Service,
-  type Slot,
-} from './layout.ts';
+import type { Backend } from './maps/backends.ts';
+import type { Endpoint } from './maps/endpoint.ts';
+import type { RangeKey } from './maps/ranges.ts';
+import { SERVICE_FLAGS, type Service, type Slot } from './maps/services.ts';
 import { wildcardKey } from './places.ts';
 import { each, type Portions } from './portions.ts';
 import {

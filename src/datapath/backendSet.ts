@@ -1,7 +1,7 @@
 import { type IP, parseIP } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
-import type { ProtocolName, Scope } from './layout.ts';
+import type { ProtocolName, Scope } from './maps/endpoint.ts';
 import type { EndpointSliceObject, ServiceObject, ServicePort } from './serviceObjects.ts';
 
 export interface BackendView {

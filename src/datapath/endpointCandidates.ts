@@ -1,6 +1,6 @@
 import { formatIP, type IP } from '../address/ip.ts';
 import { addressOf, type BackendView, type PortInput } from './backendSet.ts';
-import type { ProtocolName } from './layout.ts';
+import type { ProtocolName } from './maps/endpoint.ts';
 import type { EndpointSliceObject, SliceEndpoint } from './serviceObjects.ts';
 
 /** An endpoint that may become a backend. */

@@ -5,7 +5,9 @@ import { type BpfMap, openMap } from '../ebpf/map.ts';
 import { openPin } from '../ebpf/pin.ts';
 import type { Log } from '../log.ts';
 import { pinDirectory } from './directory.ts';
-import { type ClientFlows, type Flow, type FlowKey, MAPS } from './layout.ts';
+import { MAPS } from './layout.ts';
+import type { ClientFlows } from './maps/clients.ts';
+import type { Flow, FlowKey } from './maps/flows.ts';
 import { readReasons } from './metrics.ts';
 import { TranslationCollector, type TranslationCounts } from './translations.ts';
 

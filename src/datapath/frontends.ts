@@ -1,6 +1,7 @@
 import { formatIP, type IP } from '../address/ip.ts';
 import type { FrontendView } from './backendSet.ts';
-import type { Endpoint, Service } from './layout.ts';
+import type { Endpoint } from './maps/endpoint.ts';
+import type { Service } from './maps/services.ts';
 import { type Draft, wildcardKey } from './places.ts';
 import {
   type AddressUse,

@@ -9,7 +9,8 @@ import { hasCode } from '../ffi/systemError.ts';
 import { type Netlink, openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
 import { attachFilters, detachFilter, type FilterHook, prepareFilters, programOfFilter } from './filters.ts';
-import { MAPS, POD_FLAGS, type Pod } from './layout.ts';
+import { MAPS } from './layout.ts';
+import { POD_FLAGS, type Pod } from './maps/pods.ts';
 import { withPrograms } from './pinnedPrograms.ts';
 import { pinnedProgramId } from './podLinks.ts';
 

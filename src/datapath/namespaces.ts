@@ -1,7 +1,9 @@
 import type { IP } from '../address/ip.ts';
 import { type BpfMap, openMap } from '../ebpf/map.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
-import { MAPS, NETNS_FLAGS, type Netns, NO_ADDRESS } from './layout.ts';
+import { MAPS } from './layout.ts';
+import { NO_ADDRESS } from './maps/address.ts';
+import { NETNS_FLAGS, type Netns } from './maps/netns.ts';
 
 /** Which hooks serve a network namespace. */
 export interface ServicesMode {

@@ -1,5 +1,5 @@
 import type { IP } from '../address/ip.ts';
-import type { Endpoint, Scope } from './layout.ts';
+import type { Endpoint, Scope } from './maps/endpoint.ts';
 import { type ProgrammedBackend, placeOf } from './programmedSet.ts';
 import type { Changes } from './servicePlan.ts';
 import type { UndoLog } from './undoLog.ts';

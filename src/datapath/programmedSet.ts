@@ -1,7 +1,9 @@
 import { formatIP, type IP, isIPv4 } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
 import type { FrontendView } from './backendSet.ts';
-import { type Endpoint, type RangeKey, type Scope, SERVICE_FLAGS, type Service } from './layout.ts';
+import type { Endpoint, Scope } from './maps/endpoint.ts';
+import type { RangeKey } from './maps/ranges.ts';
+import { SERVICE_FLAGS, type Service } from './maps/services.ts';
 import type { Ring } from './servicePlan.ts';
 
 /** A backend set as it is programmed. */

@@ -4,8 +4,9 @@ import { u32, unlessZero } from '../ebpf/codec.ts';
 import { BpfMap, createMap, openMap } from '../ebpf/map.ts';
 import { because } from '../errors.ts';
 import type { Programmed } from './adoption.ts';
-import { type Backend, MAPS } from './layout.ts';
+import { MAPS } from './layout.ts';
 import { MAGLEV_RING, maglevTable } from './maglev.ts';
+import type { Backend } from './maps/backends.ts';
 import { type Change, inverseOf, type Plan, type Ring, type Step } from './servicePlan.ts';
 
 /** The service maps in the kernel. */

@@ -1,4 +1,7 @@
-import type { Backend, Endpoint, RangeKey, Service, Slot } from './layout.ts';
+import type { Backend } from './maps/backends.ts';
+import type { Endpoint } from './maps/endpoint.ts';
+import type { RangeKey } from './maps/ranges.ts';
+import type { Service, Slot } from './maps/services.ts';
 
 /** One entry of a map before and after; `undefined`: not there. */
 export interface Change<K, V> {

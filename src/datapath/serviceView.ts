@@ -9,7 +9,7 @@ import {
   type ServingNode,
 } from './backendSet.ts';
 import { backendsOf, candidatesOf } from './endpointCandidates.ts';
-import { PROTOCOLS, type ProtocolName } from './layout.ts';
+import { PROTOCOLS, type ProtocolName } from './maps/endpoint.ts';
 import { announcedSets, nodePortSets } from './outsideSets.ts';
 import { clusterIPsOf, type EndpointSliceObject, type ServiceObject } from './serviceObjects.ts';
 

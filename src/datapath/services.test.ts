@@ -5,16 +5,10 @@ import { formatIP, type IP, parseIP } from '../address/ip.ts';
 import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import type { Programmed } from './adoption.ts';
 import type { BackendSetView, BackendView, Balance } from './backendSet.ts';
-import {
-  type Backend,
-  type Endpoint,
-  PROTOCOLS,
-  type RangeKey,
-  SCOPES,
-  SERVICE_FLAGS,
-  type Service,
-  type Slot,
-} from './layout.ts';
+import type { Backend } from './maps/backends.ts';
+import { type Endpoint, PROTOCOLS, SCOPES } from './maps/endpoint.ts';
+import type { RangeKey } from './maps/ranges.ts';
+import { SERVICE_FLAGS, type Service, type Slot } from './maps/services.ts';
 import { rangeOf } from './programmedSet.ts';
 import { inverseOf, type Plan, type Ring, type Step } from './servicePlan.ts';
 import { type ServiceChange, ServicePlanner } from './services.ts';

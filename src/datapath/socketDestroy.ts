@@ -12,8 +12,8 @@ import {
 } from '../netlink/message.ts';
 import { receive } from '../netlink/socket.ts';
 import { send, socket } from '../netlink/syscalls.ts';
-import type { Endpoint } from './layout.ts';
-import { address } from './layout.ts';
+import { address } from './maps/address.ts';
+import type { Endpoint } from './maps/endpoint.ts';
 import { placeOf } from './programmedSet.ts';
 
 const AF_NETLINK = 16;

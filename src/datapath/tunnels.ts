@@ -3,7 +3,8 @@ import { bitsOf, familyOf } from '../address/ip.ts';
 import type { Prefix } from '../address/prefix.ts';
 import { openMap } from '../ebpf/map.ts';
 import { pinDirectory } from './directory.ts';
-import { MAPS, TUNNEL_FLAGS, type Tunnel, type TunnelKey } from './layout.ts';
+import { MAPS } from './layout.ts';
+import { TUNNEL_FLAGS, type Tunnel, type TunnelKey } from './maps/tunnels.ts';
 import type { ClusterPrefix } from './tunnelPlan.ts';
 
 const FLAGS = { node: 0, pods: TUNNEL_FLAGS.ofPods, services: TUNNEL_FLAGS.ofServices } as const;

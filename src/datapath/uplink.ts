@@ -2,7 +2,9 @@ import { type BpfMap, openMap } from '../ebpf/map.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { pinDirectory } from './directory.ts';
 import { attachFilters, detachFilter, type FilterHook } from './filters.ts';
-import { MAPS, NO_ADDRESS, type ThisNode } from './layout.ts';
+import { MAPS } from './layout.ts';
+import { NO_ADDRESS } from './maps/address.ts';
+import type { ThisNode } from './maps/node.ts';
 import { withPrograms } from './pinnedPrograms.ts';
 
 const UNKNOWN: ThisNode = {

@@ -1,7 +1,8 @@
 /** A pod and a node whose programs are handed the packets of short connections, one by one. */
 
 import { type IPv4, parseIP } from '../../src/address/ip.ts';
-import { NO_ADDRESS, TUNNEL_FLAGS } from '../../src/datapath/layout.ts';
+import { NO_ADDRESS } from '../../src/datapath/maps/address.ts';
+import { TUNNEL_FLAGS } from '../../src/datapath/maps/tunnels.ts';
 import { skBuff, testRun } from '../../src/ebpf/program.ts';
 import type { Datapath, ProgramName } from '../kernel/bpfRig.ts';
 import { TestPod } from '../kernel/bpfTestPod.ts';

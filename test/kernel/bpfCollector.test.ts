@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Flow, FlowKey } from '../../src/datapath/layout.ts';
+import type { Flow, FlowKey } from '../../src/datapath/maps/flows.ts';
 import { age, answer, ask, asked, CLIENT, datapath, now, pod, SERVICE, send, sent } from './bpfFlowScene.ts';
 import { Datapath, endpointOf } from './bpfRig.ts';
 import { at, TestPod } from './bpfTestPod.ts';

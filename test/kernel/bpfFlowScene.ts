@@ -1,7 +1,7 @@
 // What the tests of flows have in common: a pod, a service of TCP and one of UDP, and an empty table before each test.
 import assert from 'node:assert/strict';
 import { after, before, beforeEach } from 'node:test';
-import type { Flow, FlowKey } from '../../src/datapath/layout.ts';
+import type { Flow, FlowKey } from '../../src/datapath/maps/flows.ts';
 import { Datapath, type ServiceHandle } from './bpfRig.ts';
 import { at, TestPod, VERDICTS } from './bpfTestPod.ts';
 import { TestNamespaces } from './namespaces.ts';

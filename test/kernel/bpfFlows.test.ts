@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { formatIP } from '../../src/address/ip.ts';
-import { FLOW_FLAGS } from '../../src/datapath/layout.ts';
+import { FLOW_FLAGS } from '../../src/datapath/maps/flows.ts';
 import {
   age,
   answer,

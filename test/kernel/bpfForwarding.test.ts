@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { parseIP } from '../../src/address/ip.ts';
-import { POD_FLAGS } from '../../src/datapath/layout.ts';
+import { POD_FLAGS } from '../../src/datapath/maps/pods.ts';
 import {
   CASTS,
   changeNode,

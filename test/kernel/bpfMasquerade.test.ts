@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, beforeEach, describe, test } from 'node:test';
-import { FLOW_FLAGS, NODE_FLAGS } from '../../src/datapath/layout.ts';
+import { FLOW_FLAGS } from '../../src/datapath/maps/flows.ts';
+import { NODE_FLAGS } from '../../src/datapath/maps/node.ts';
 import {
   age,
   arrives,

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 import { parseIP } from '../../src/address/ip.ts';
-import { NAT_FLAGS, type Nat, type NatKey, NODE_FLAGS, TUNNEL_FLAGS } from '../../src/datapath/layout.ts';
+import { NAT_FLAGS, type Nat, type NatKey } from '../../src/datapath/maps/nat.ts';
+import { NODE_FLAGS } from '../../src/datapath/maps/node.ts';
+import { TUNNEL_FLAGS } from '../../src/datapath/maps/tunnels.ts';
 import type { Reason } from '../../src/datapath/reasons.ts';
 import { BpfNode, HOST_MAC, POD_MAC, UPLINK_MAC } from './bpfNode.ts';
 import { Datapath, type DatapathOptions, endpointOf, type ProgramName } from './bpfRig.ts';

@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseIP } from '../../src/address/ip.ts';
-import { NETNS_FLAGS } from '../../src/datapath/layout.ts';
+import { NETNS_FLAGS } from '../../src/datapath/maps/netns.ts';
 import { cgroupRoot, openCgroup } from '../../src/ebpf/cgroup.ts';
 import { type AttachType, createLink } from '../../src/ebpf/link.ts';
 import { hasCode } from '../../src/ffi/systemError.ts';

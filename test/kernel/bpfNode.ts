@@ -1,7 +1,8 @@
 /** A node for test runs: packets are handed to the programs of its devices, and its routes are real. */
 
 import { type IPv4, type IPv6, parseIP } from '../../src/address/ip.ts';
-import type { Pod, ThisNode } from '../../src/datapath/layout.ts';
+import type { ThisNode } from '../../src/datapath/maps/node.ts';
+import type { Pod } from '../../src/datapath/maps/pods.ts';
 import { type SkBuff, skBuff, testRun } from '../../src/ebpf/program.ts';
 import type { Datapath, ProgramName } from './bpfRig.ts';
 import type { TestNamespace, TestNamespaces } from './namespaces.ts';

@@ -3,17 +3,11 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseIP } from '../../src/address/ip.ts';
-import {
-  type BackendState,
-  type Endpoint,
-  type Flow,
-  type FlowKey,
-  MAPS,
-  type MapName,
-  PROTOCOLS,
-  type ProtocolName,
-  SERVICE_FLAGS,
-} from '../../src/datapath/layout.ts';
+import { MAPS, type MapName } from '../../src/datapath/layout.ts';
+import type { BackendState } from '../../src/datapath/maps/backends.ts';
+import { type Endpoint, PROTOCOLS, type ProtocolName } from '../../src/datapath/maps/endpoint.ts';
+import type { Flow, FlowKey } from '../../src/datapath/maps/flows.ts';
+import { SERVICE_FLAGS } from '../../src/datapath/maps/services.ts';
 import { TC_PROGRAMS } from '../../src/datapath/programs.ts';
 import { REASONS, type Reason } from '../../src/datapath/reasons.ts';
 import type { Codec } from '../../src/ebpf/codec.ts';

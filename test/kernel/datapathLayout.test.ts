@@ -2,23 +2,18 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import {
-  BACKEND_STATES,
-  FLOW_DIRECTIONS,
-  FLOW_FLAGS,
-  FLOW_STATES,
-  MAPS,
-  NAT_FLAGS,
-  NETNS_FLAGS,
-  NODE_FLAGS,
-  PEER_SIDES,
-  POD_FLAGS,
-  SCOPES,
-  SERVICE_FLAGS,
-  TUNNEL_FLAGS,
-  UPLINKS,
-} from '../../src/datapath/layout.ts';
+import { MAPS } from '../../src/datapath/layout.ts';
 import { MAGLEV_RING } from '../../src/datapath/maglev.ts';
+import { BACKEND_STATES } from '../../src/datapath/maps/backends.ts';
+import { SCOPES } from '../../src/datapath/maps/endpoint.ts';
+import { FLOW_DIRECTIONS, FLOW_FLAGS, FLOW_STATES } from '../../src/datapath/maps/flows.ts';
+import { NAT_FLAGS } from '../../src/datapath/maps/nat.ts';
+import { NETNS_FLAGS } from '../../src/datapath/maps/netns.ts';
+import { NODE_FLAGS, UPLINKS } from '../../src/datapath/maps/node.ts';
+import { POD_FLAGS } from '../../src/datapath/maps/pods.ts';
+import { SERVICE_FLAGS } from '../../src/datapath/maps/services.ts';
+import { PEER_SIDES } from '../../src/datapath/maps/sockPeers.ts';
+import { TUNNEL_FLAGS } from '../../src/datapath/maps/tunnels.ts';
 import { OBJECTS } from '../../src/datapath/programs.ts';
 import { REASONS } from '../../src/datapath/reasons.ts';
 import type { Layout } from '../../src/ebpf/btf.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { parseIP } from '../../src/address/ip.ts';
-import { PROTOCOLS } from '../../src/datapath/layout.ts';
+import { PROTOCOLS } from '../../src/datapath/maps/endpoint.ts';
 import { destroyUdpSockets } from '../../src/datapath/socketDestroy.ts';
 import { TestNamespaces } from './namespaces.ts';
 
