@@ -3,8 +3,9 @@
 
 #include <linux/bpf.h>
 #include <linux/types.h>
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+
+#include "config.h"
 
 #define NANOSECONDS 1000000000ULL
 
@@ -15,12 +16,11 @@ static __always_inline __u32 exact_seconds(void)
 }
 
 /* The coarse clock (5.11) ticks in milliseconds and costs a few nanoseconds, against some forty for the exact one on a
- * virtual machine: a third of all that a packet of a known flow costs. */
+ * virtual machine: a third of all that a packet of a known flow costs. Whether there is one the loader says: for
+ * an object that asks the kernel's BTF itself (CO-RE), libbpf reads all of it, which takes 15 ms (docs/adr/0014). */
 static __always_inline __u64 now_nanoseconds(void)
 {
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_coarse_ns))
-		return bpf_ktime_get_coarse_ns();
-	return bpf_ktime_get_ns();
+	return tb_config.coarse_clock ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
 }
 
 static __always_inline __u32 now_seconds(void)

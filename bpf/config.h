@@ -21,6 +21,8 @@ struct config {
 	/* Sockets: 1: only namespaces listed in tb_netns are served; 0: all (kernels before 5.14 do not tell user
 	 * space the cookie). */
 	__u32 listed_netns_only;
+	/* 1: the kernel has a coarse clock for programs (5.11). */
+	__u32 coarse_clock;
 	/* Refusals: how many clients outside get in a second, each of them, and all of them from each CPU. */
 	__u32 refusals_to_client;
 	__u32 refusals_of_cpu;
@@ -37,6 +39,7 @@ const volatile struct config tb_config SEC(".rodata.config") = {
 	.sctp_seconds = 21600,           /* its heartbeats (30 s) keep it alive */
 	.fragment_seconds = 30,          /* as Linux reassembles; then an identification may name another packet */
 	.listed_netns_only = 1,
+	.coarse_clock = 1,
 	.refusals_to_client = 100,       /* many attempts of one client at once; behind it there may be others */
 	.refusals_of_cpu = 1000,         /* as net.ipv4.icmp_msgs_per_sec: a nuisance to nobody, if the sources are forged */
 };

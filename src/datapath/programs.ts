@@ -1,6 +1,7 @@
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { withDescriptor } from '../ebpf/bpf.ts';
+import { FEATURES } from '../ebpf/features.ts';
 import { mapInfo, openMapById } from '../ebpf/map.ts';
 import { mapLayout } from '../ebpf/mapBtf.ts';
 import { type LoadedObject, loadObject, type WantedMap } from '../ebpf/object.ts';
@@ -98,7 +99,8 @@ export function loadDatapath(options: DatapathOptions): Upgrade {
   const maps = new MapSet(directory);
   const objects: LoadedObject[] = [];
   try {
-    for (const name of Object.keys(OBJECTS)) objects.push(load(name, options, maps));
+    const constants = { ...constantsOfKernel(), ...options.constants };
+    for (const name of Object.keys(OBJECTS)) objects.push(load(name, { ...options, constants }, maps));
     if (objects.some(({ verified }) => verified === 'by call')) {
       options.log.info('this kernel verifies functions at every call, which takes seconds');
     }
@@ -117,11 +119,18 @@ export function loadDatapath(options: DatapathOptions): Upgrade {
   return { settle: () => maps.migrate(options.log), [Symbol.dispose]: () => maps[Symbol.dispose]() };
 }
 
+/** What the programs have to know of the kernel. */
+function constantsOfKernel(): Readonly<Record<string, number>> {
+  return {
+    listed_netns_only: namespaceCookie() === undefined ? 0 : 1,
+    coarse_clock: FEATURES.coarseClock.supported() ? 1 : 0,
+  };
+}
+
 function load(name: string, options: DatapathOptions, maps: MapSet): LoadedObject {
-  const constants = { listed_netns_only: namespaceCookie() === undefined ? 0 : 1, ...options.constants };
   const object = loadObject(join(options.objects, `${name}.o`), {
     constants: Object.fromEntries(
-      Object.entries(constants).map(([member, value]) => [`tb_config.${member}`, value]),
+      Object.entries(options.constants ?? {}).map(([member, value]) => [`tb_config.${member}`, value]),
     ),
     maxEntries: options.maxEntries ?? {},
     types: TC_PROGRAMS,

@@ -67,6 +67,8 @@ export const FEATURES = {
   },
   /** Telling network namespaces apart in socket programs. */
   netnsCookie: helper('bpf_get_netns_cookie in socket programs', '5.7', 'cgroup_sock_addr', 122),
+  /** A clock that costs programs next to nothing. */
+  coarseClock: helper('bpf_ktime_get_coarse_ns', '5.11', 'sched_cls', 160),
   socketCookie: helper('bpf_get_socket_cookie in socket programs', '4.12', 'cgroup_sock_addr', 46),
   /** Links that sit on a device and cannot be removed with tc. */
   tcx: {
