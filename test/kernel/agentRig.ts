@@ -7,7 +7,7 @@ import type { TestNamespace, TestNamespaces } from './namespaces.ts';
 import { within } from './within.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-/** The verifier takes four seconds of a processor that others use, too. */
+/** A start takes a second of a processor that others use, too; several, where the kernel verifies functions at each call. */
 const START_LIMIT_MS = 150_000;
 
 export interface Reply {

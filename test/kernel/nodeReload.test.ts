@@ -20,7 +20,7 @@ const VIP = '10.96.3.1';
 const CONNECTIONS = 10_000;
 /** Of the programs that the connections come by, anew from their objects each time. */
 const RELOADS = 100;
-/** Of everything a node has, as by an agent of another version: the verifier takes seconds for each. */
+/** Of everything a node has, as by an agent of another version, each of which takes most of a second. */
 const UPGRADES = 10;
 const KILLS = 3;
 
