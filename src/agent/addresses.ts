@@ -3,6 +3,7 @@ import { CniError, CODE } from '../../cni/protocol/error.ts';
 import { bitsOf, familyOf, formatIP, type IP } from '../address/ip.ts';
 import { contains } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
+import { isDiskFull } from '../ffi/systemError.ts';
 import { type Allocation, Refusal, type RefusalReason, type Request } from '../ipam/allocator.ts';
 import type { Ipam, Reservation } from '../ipam/ipam.ts';
 import type { PodName, Terms } from './binding.ts';
@@ -66,7 +67,11 @@ export function addressesOf(ipam: Ipam, supply: Supply): AddressSource {
     },
 
     async release(owner) {
-      await ipam.release(owner);
+      await ipam.release(owner).catch((error: unknown) => {
+        // A full disk gets room by pods that go. Nobody is given anything before it has taken this, too; if the agent
+        // is killed before that, the addresses are the runtime's GC to find.
+        if (!isDiskFull(error)) throw error;
+      });
       supply.shortage.relieve();
     },
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { because } from '../errors.ts';
-import { hasCode } from '../ffi/systemError.ts';
+import { hasCode, isDiskFull } from '../ffi/systemError.ts';
 import type { Log } from '../log.ts';
 import { type Deletion, startDeletion } from '../netlink/deletion.ts';
 import { sameNamespace } from '../netlink/namespace.ts';
@@ -30,14 +30,25 @@ const HOMECOMING_POLL_MS = 50;
 export async function detach(record: AttachmentRecord, hooks: DetachHooks): Promise<void> {
   const { spec } = record;
   try {
-    if (record.state !== 'detaching') {
-      hooks.records.write({ ...record, state: 'detaching', time: new Date().toISOString() });
-    }
+    if (record.state !== 'detaching') noteDetaching(record, hooks);
     hooks.programs.detach(spec.id);
     // Of what an earlier kernel was told, nothing is left.
     if (record.bootId === bootId()) await takeBack(record, hooks.log);
   } catch (error) {
     throw because(`detach ${spec.ifName} from container ${spec.containerId}`, error);
+  }
+}
+
+/**
+ * For who finds the record after a crash. A full disk has no room for that, and gets some by pods that go: there the runtime
+ * alone remembers, which calls DEL until that has succeeded.
+ */
+function noteDetaching(record: AttachmentRecord, { records, log }: DetachHooks): void {
+  try {
+    records.write({ ...record, state: 'detaching', time: new Date().toISOString() });
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    log.warning('an attachment is taken back without a note of it', { id: record.spec.id, error });
   }
 }
 

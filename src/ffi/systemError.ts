@@ -30,6 +30,12 @@ export class SystemError extends Error {
   }
 }
 
+/** Whether a disk without room is at the bottom of it. */
+export function isDiskFull(error: unknown): boolean {
+  if (hasCode(error, 'ENOSPC', 'EDQUOT')) return true;
+  return error instanceof Error && error.cause !== undefined && isDiskFull(error.cause);
+}
+
 /** Whether `error` carries one of these symbolic errno codes; Node's own errors count too. */
 export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { cgroupRoot } from '../../src/ebpf/cgroup.ts';
@@ -102,5 +102,38 @@ test('a journal that cannot be written refuses ADD, and works again once it can'
   } finally {
     await rig.end('SIGTERM');
     rig.node.run('umount', ipam);
+  }
+});
+
+test('a full disk keeps no pod from being removed, and remembers that it was', async () => {
+  await rig.start();
+  await rig.verb('GC', '', '', { 'cni.dev/valid-attachments': [] });
+  await rig.end('SIGTERM');
+  const state = join(rig.directory, 'state');
+  rig.node.run('mount', '-t', 'tmpfs', '-o', 'size=128k', 'tbagentsocket', state);
+  try {
+    await rig.start();
+    const pods = [];
+    for (const name of ['one', 'two', 'three']) pods.push(await rig.pod(`${name}-full`));
+    assert.throws(() => writeFileSync(join(state, 'ballast'), Buffer.alloc(1 << 20)), /ENOSPC/);
+    for (const [index, name] of ['one', 'two', 'three'].entries()) {
+      const { namespace } = pods[index] ?? assert.fail();
+      const { status, body } = await rig.verb('DEL', `s-${name}-full`, namespace.path);
+      assert.equal(status, 200, body);
+      assert.ok(!namespace.run('ip', '-o', 'link').includes('eth0'));
+    }
+    assert.deepEqual(readdirSync(join(state, 'attachments')), []);
+    rig.node.run('rm', join(state, 'ballast'));
+    const { address } = await rig.pod('four-full');
+    await rig.end('SIGKILL');
+    await rig.start();
+    const { allocations } = await rig.json('/v1/ipam');
+    assert.deepEqual(
+      allocations.map(({ addresses }: { addresses: string[] }) => addresses),
+      [[address]],
+    );
+  } finally {
+    await rig.end('SIGTERM');
+    rig.node.run('umount', state);
   }
 });
