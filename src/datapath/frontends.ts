@@ -49,7 +49,7 @@ export class Frontends {
     return [...this.#waiting].flatMap(([id, sets]) =>
       sets.flatMap((key) => {
         const set = this.#sets.get(key);
-        const frontend = set?.frontends.find(({ address }) => placeOf(endpointOf(set, address)) === id);
+        const frontend = set?.frontends.find((candidate) => idIn(set, candidate) === id);
         if (frontend === undefined) return [];
         return {
           set: key,
@@ -67,11 +67,12 @@ export class Frontends {
 
   /** Moves the frontends of `before` to what `after` wants; both under the same key. */
   change(draft: Draft, before: ProgrammedSet | undefined, after: ProgrammedSet | undefined): void {
-    const old = new Map(before?.frontends.map((frontend) => [frontend.address, frontend]));
+    const old = new Map(before?.frontends.map((frontend) => [idIn(before, frontend), frontend]));
     for (const frontend of after?.frontends ?? []) {
-      const was = old.get(frontend.address);
-      old.delete(frontend.address);
       if (after === undefined) continue;
+      const id = idIn(after, frontend);
+      const was = old.get(id);
+      old.delete(id);
       if (was === undefined) this.#claim(draft, after, frontend);
       else if (was.shared !== frontend.shared) this.#share(draft, after, frontend);
     }
@@ -145,6 +146,10 @@ export class Frontends {
     if (was?.flags === value?.flags) return;
     draft.plan.service(id, { key, value, was });
   }
+}
+
+function idIn(set: ProgrammedSet, { address }: FrontendView): string {
+  return placeOf(endpointOf(set, address));
 }
 
 function endpointOf({ port, protocol, scope }: ProgrammedSet, address: IP): Endpoint {

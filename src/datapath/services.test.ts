@@ -109,6 +109,8 @@ function idOf(value: unknown): string {
 const CLUSTER = ['10.96.0.1', '10.96.0.2', '10.96.0.3', 'fd00::1'].map(parseIP);
 const PODS = ['10.1.0.1', '10.1.0.2', '10.1.0.3', '10.1.0.4', 'fd01::1'].map(parseIP);
 const PORTS = [80, 443];
+/** What a set may be moved to under its key, as to another node port. */
+const ELSEWHERE = 30_000;
 const RANGES = ['198.51.100.0/24', '2001:db8::/32'].map(parsePrefix);
 
 const backends: fc.Arbitrary<BackendView[]> = fc
@@ -130,6 +132,7 @@ const change: fc.Arbitrary<ServiceChange> = fc
     sets: fc.uniqueArray(
       fc.record({
         port: fc.constantFrom(...PORTS),
+        moved: fc.boolean(),
         protocol: fc.constantFrom('TCP' as const, 'UDP' as const),
         addresses: fc.uniqueArray(fc.constantFrom(...CLUSTER), { maxLength: 2 }),
         shared: fc.boolean(),
@@ -145,8 +148,9 @@ const change: fc.Arbitrary<ServiceChange> = fc
   .map(({ name, gone, sets }) => {
     const key = `default/${name}`;
     const views = sets.map(
-      ({ addresses, shared, ...set }): BackendSetView => ({
+      ({ addresses, shared, moved, ...set }): BackendSetView => ({
         ...set,
+        port: set.port + (moved ? ELSEWHERE : 0),
         key: `${key}:${set.port}/${set.protocol}/4/${set.scope}`,
         frontends: addresses.map((address) => ({ address, shared })),
       }),
@@ -155,7 +159,7 @@ const change: fc.Arbitrary<ServiceChange> = fc
   });
 
 const FRONTENDS: Endpoint[] = CLUSTER.flatMap((address) =>
-  PORTS.flatMap((port) =>
+  [...PORTS, ...PORTS.map((port) => port + ELSEWHERE)].flatMap((port) =>
     [PROTOCOLS.TCP, PROTOCOLS.UDP].flatMap((protocol) =>
       SCOPES.map((scope) => ({ address, port, protocol, scope })),
     ),
@@ -413,6 +417,19 @@ describe('the planner', () => {
     maps.apply(planner.plan([{ key: 'default/web', view: undefined }]).steps);
     assert.match(maps.lookUp(at('10.96.0.1')), /^10\.1\.0\.3/);
     assert.deepEqual(planner.clashes(), [], 'no longer once the address is its own');
+  });
+
+  test('moves a set to another port under the same key, as when a service gets another node port', () => {
+    const maps = new Maps();
+    const planner = newPlanner();
+    const on = (port: number): ServiceChange => {
+      const { key, view } = web('10.1.0.1');
+      return { key, view: { ...view, sets: view.sets.map((set) => ({ ...set, port })) } };
+    };
+    maps.apply(planner.plan([on(30080)]).steps);
+    maps.apply(planner.plan([on(30081)]).steps);
+    assert.equal(maps.lookUp({ ...at('10.96.0.1'), port: 30080 }), 'no such port');
+    assert.match(maps.lookUp({ ...at('10.96.0.1'), port: 30081 }), /^10\.1\.0\.1/);
   });
 
   test('touches only the entries of the service that changes', () => {
