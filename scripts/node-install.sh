@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs Tombolo on this node, or into the file tree of an image.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 . scripts/node.sh
 
@@ -24,11 +25,11 @@ conflist=cni/conflist/10-tombolo.conflist
 start=yes
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --root) root=$(argument "$@"); shift 2 ;;
-    --from) from=$(argument "$@"); shift 2 ;;
+    --root) root=$(path "$@"); shift 2 ;;
+    --from) from=$(path "$@"); shift 2 ;;
     --node) node=$(argument "$@"); shift 2 ;;
-    --config) given_config=$(argument "$@"); shift 2 ;;
-    --conflist) conflist=$(argument "$@"); shift 2 ;;
+    --config) given_config=$(path "$@"); shift 2 ;;
+    --conflist) conflist=$(path "$@"); shift 2 ;;
     --cni-bin) cni_bin=$(argument "$@"); shift 2 ;;
     --cni-conf) cni_conf=$(argument "$@"); shift 2 ;;
     --no-start) start=no; shift ;;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Takes Tombolo off this node, in the opposite order of its installation.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 . scripts/node.sh
 
@@ -19,7 +20,7 @@ purge=no
 force=no
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --root) root=$(argument "$@"); shift 2 ;;
+    --root) root=$(path "$@"); shift 2 ;;
     --cni-bin) cni_bin=$(argument "$@"); shift 2 ;;
     --cni-conf) cni_conf=$(argument "$@"); shift 2 ;;
     --purge) purge=yes; shift ;;
@@ -52,15 +53,7 @@ rm -rf "$root$library"
 if [[ $purge == yes ]]; then
   if [[ -z $root ]]; then
     rm -rf "$pins" "$run"
-    ip link delete tbvxlan type vxlan 2>/dev/null || true
-    # The program at the uplink: what it would forward to is gone.
-    for device in /sys/class/net/*; do
-      device=${device##*/}
-      ! tc filter show dev "$device" ingress 2>/dev/null | grep -q tb_uplink_in ||
-        tc filter delete dev "$device" ingress pref 1 handle 111 bpf
-    done
-    ip route flush proto 111 2>/dev/null || true
-    ip -6 route flush proto 111 2>/dev/null || true
+    clear_kernel
   fi
   rm -rf "$root$state" "$root${config%/*}"
 fi

@@ -17,6 +17,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
+import { AgentRig } from './agentRig.ts';
+import { TestNamespaces } from './namespaces.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const directory = mkdtempSync(join(tmpdir(), 'tbt-install-'));
@@ -153,6 +155,21 @@ describe('into the file tree of an image, a node', () => {
     assert.deepEqual(files(), {});
   });
 
+  test('may be named relative to where one stands, and is readable for all whatever the umask', () => {
+    const command = 'umask 077; exec "$0" --root image --node "$1" --config agent.yaml';
+    writeFileSync(join(directory, 'agent.yaml'), 'nodeName: here\n');
+    const script = join(REPOSITORY, 'scripts/node-install.sh');
+    const { status, stderr } = spawnSync('bash', ['-c', command, script, NODE], {
+      cwd: directory,
+      encoding: 'utf8',
+    });
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.equal(readFileSync(join(root, 'etc/tombolo/agent.yaml'), 'utf8'), 'nodeName: here\n');
+    for (const name of ['usr/local/lib/tombolo', 'usr/local/bin', 'opt/cni/bin']) {
+      assert.equal(statSync(join(root, name)).mode & 0o777, 0o755, name);
+    }
+  });
+
   test('is uninstalled: what was installed is gone, and with --purge also what was written since', () => {
     assert.equal(install().status, 0);
     writeFileSync(join(root, 'opt/cni/bin/other'), 'another plugin');
@@ -178,4 +195,27 @@ describe('into the file tree of an image, a node', () => {
     assert.equal(script('node-uninstall.sh', '--root', root, '--force').status, 0);
     assert.equal(existsSync(join(root, 'opt/cni/bin/tombolo')), false);
   });
+});
+
+test('a node that is purged has no program at its uplinks, no tunnel and no route of ours', async () => {
+  const namespaces = new TestNamespaces('purge');
+  const rig = new AgentRig(namespaces, 'p', { routing: 'overlay' });
+  try {
+    await rig.start();
+    await rig.pod('a');
+    await rig.end('SIGTERM');
+    const left = () =>
+      [
+        rig.node.run('tc', 'filter', 'show', 'dev', 'up0', 'ingress'),
+        rig.node.run('tc', 'filter', 'show', 'dev', 'up0', 'egress'),
+        rig.node.run('ip', '-o', 'link', 'show', 'type', 'vxlan'),
+        rig.node.run('ip', 'route', 'show', 'proto', '111'),
+      ].map((text) => text.trim() !== '');
+    assert.deepEqual(left(), [true, true, true, true]);
+    rig.node.run('bash', '-euo', 'pipefail', '-c', `. ${REPOSITORY}/scripts/node.sh; clear_kernel`);
+    assert.deepEqual(left(), [false, false, false, false]);
+  } finally {
+    await rig.remove();
+    namespaces.close();
+  }
 });
