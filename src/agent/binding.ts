@@ -188,8 +188,12 @@ function controllerOf(pod: ObjectOf<'Pod'> | undefined) {
   return controller && { controller: { kind: controller.kind, name: controller.name, uid: controller.uid } };
 }
 
-/** @throws {BindingError} If the annotation is no list of addresses. */
-function insistedOn({ pod }: Subject): IP[] {
+/**
+ * The addresses that a pod will have or none.
+ *
+ * @throws {BindingError} If the annotation is no list of addresses.
+ */
+export function insistedOn({ pod }: Subject): IP[] {
   const text = pod?.annotations[ADDRESSES_ANNOTATION];
   if (text === undefined) return [];
   try {

@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.ts';
-import { BindingError } from '../ipam/binding.ts';
+import { BindingError, type Subject } from '../ipam/binding.ts';
 import { reasonToWait, wishOf } from '../ipam/claim.ts';
 import { unboundAddresses, viewOf } from '../ipam/claimObject.ts';
 import { type Explanation, explain } from '../ipam/explain.ts';
@@ -8,6 +8,7 @@ import type { PoolUse } from '../operator/poolUse.ts';
 import { ifThere } from '../store/ifThere.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import type { Store } from '../store/store.ts';
+import { insistedOn } from './binding.ts';
 import type { Cluster } from './cluster.ts';
 import { poolReport } from './poolReport.ts';
 import type { ExplainReport } from './reports.ts';
@@ -31,6 +32,7 @@ export async function explainReport(
   const situation = { subject, pools, usage: ipam.usage(), held, shortage: supply.reason() };
   const explanation = explain(situation);
   const { wish, refusal } = wished(subject.pod);
+  const objection = held.length > 0 ? undefined : objectionTo(subject, ipam);
   const policy = claim?.spec.releasePolicy ?? wish?.policy;
   const drawn = new Set(explanation.families.flatMap((family) => family.pools));
   const use = uses.filter((one) => drawn.has(one.pool));
@@ -39,6 +41,7 @@ export async function explainReport(
     node: subject.node.name,
     ...explanation,
     ...(refusal !== undefined && { refused: refusal }),
+    ...(objection !== undefined && { refused: objection, families: [] }),
     claim:
       policy === undefined
         ? undefined
@@ -48,8 +51,19 @@ export async function explainReport(
             outlook: claimOutlook(claim, subject.node.name, ipam),
           },
     use,
-    advice: held.length > 0 ? [] : advise(explanation, use),
+    advice: held.length > 0 ? [] : advise({ ...explanation, ...(objection && { refused: objection }) }, use),
   };
+}
+
+/** What stands against the addresses that the pod insists on, if it does. */
+function objectionTo(subject: Subject, ipam: Ipam): string | undefined {
+  try {
+    const addresses = insistedOn(subject);
+    return addresses.length === 0 ? undefined : ipam.objectionTo(addresses);
+  } catch (error) {
+    if (!(error instanceof BindingError)) throw error;
+    return messageOf(error);
+  }
 }
 
 function wished(pod: Parameters<typeof wishOf>[0] | undefined) {
@@ -79,7 +93,7 @@ function claimOutlook(claim: IPClaim | undefined, node: string, ipam: Ipam): str
 
 /** For a pod without address: what lacks, and what would help. */
 function advise({ refused, families }: Explanation, uses: readonly PoolUse[]): string[] {
-  if (refused !== undefined) return ['correct the annotation, or make the pool it names'];
+  if (refused !== undefined) return ['correct the annotation, or make what it names: pool or free address'];
   const dry = families.filter(({ segments }) => segments.every(({ free }) => free === '0'));
   return dry.flatMap(({ family, pools, bound }) => {
     if (pools.length === 0) {

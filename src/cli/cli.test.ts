@@ -96,6 +96,7 @@ test('misuse is exit code 2, failure 1, and both are one line', () => {
     [['get', 'svc', '-o', 'xml'], 2, /argument 'xml' is invalid/],
     [['preflight', '-o', 'xml'], 2, /argument 'xml' is invalid/],
     [['preflight', '--nodes', 'many'], 2, /expected a number of nodes/],
+    [['apply', '-f', '/no/such.yaml'], 1, /^tombolo: Cannot read \/no\/such\.yaml: ENOENT/],
     [['delete', 'svc'], 2, /at least one name/],
     [['get', 'svc', '--store', 'etcd:x'], 1, /expected directory:PATH/],
     [

@@ -36,7 +36,7 @@ export function readManifests(paths: readonly string[], namespace: string): Mani
 }
 
 function files(path: string): string[] {
-  if (path === '-' || !statSync(path).isDirectory()) return [path];
+  if (path === '-' || !isDirectory(path)) return [path];
   return readdirSync(path, { withFileTypes: true })
     .filter(({ name }) => !name.startsWith('.'))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -44,6 +44,14 @@ function files(path: string): string[] {
       if (entry.isDirectory()) return files(join(path, entry.name));
       return /\.(yaml|yml|json)$/.test(entry.name) ? [join(path, entry.name)] : [];
     });
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch (error) {
+    throw because(`read ${path}`, error);
+  }
 }
 
 function documents(path: string): { source: string; value: unknown }[] {

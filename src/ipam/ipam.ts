@@ -296,6 +296,18 @@ export class Ipam {
     return now() < until ? until : undefined;
   }
 
+  /** Why nobody could be given these addresses now; undefined where somebody could. */
+  objectionTo(addresses: readonly IP[]): string | undefined {
+    const { now, cooldown } = this.#options;
+    try {
+      this.#allocator.choose({ owner: NOBODY, addresses }, now(), cooldown);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Refusal) return error.message;
+      throw error;
+    }
+  }
+
   /** Whether an allocation could be made now. */
   available(): boolean {
     const { now, cooldown } = this.#options;

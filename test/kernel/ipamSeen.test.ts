@@ -130,6 +130,33 @@ describe('the addresses of a node', () => {
     assert.match(body, /^tombolo_ipam_borrowed_addresses 0$/m);
   });
 
+  test('a pod that insists on an address is explained by what stands against that', async () => {
+    const rig = await newNode({ cidr: '10.82.0.0/24', blockSize: 28 });
+    const insist = (address: string) =>
+      rig.drop(
+        'Pod/shop/web.yaml',
+        JSON.stringify({
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: {
+            name: 'web',
+            namespace: 'shop',
+            annotations: { 'cni.projectcalico.org/ipAddrs': JSON.stringify([address]) },
+          },
+        }),
+      );
+    const explained = () => json(rig, 'ipam', 'explain', 'pod', 'shop/web');
+    insist('192.0.2.77');
+    await eventually(async () => {
+      const { refused, families } = await explained();
+      assert.equal(refused, 'Cannot allocate 192.0.2.77: it is in no active segment of this node');
+      assert.deepEqual(families, []);
+    });
+    const [{ cidr }] = (await rig.json('/v1/ipam')).segments;
+    insist(cidr.replace(/\/.*/, ''));
+    await eventually(async () => assert.equal((await explained()).refused, undefined));
+  });
+
   test('what has come apart is found and mended', async () => {
     const rig = await newNode({ cidr: '10.82.0.0/24', blockSize: 28 });
     assert.equal((await rig.cli(['ipam', 'check'])).stdout, 'nothing found\n');
