@@ -88,23 +88,12 @@ async function start(config: AgentConfig, log: Log, closers: Closer[]): Promise<
 
   const report = (problem: string) => log.part('store').error('file refused', { problem });
   const store = new StoreState(await openStore(config.store, { create: true, report }), log.part('store'));
-  const bgp = embedBgp({ config, node, ipam, netlink, store, log });
-  const overlay = joinOverlay({ config, node, ipam, netlink, store, log: log.part('overlay') });
-  const services = datapath.services;
+  const common = { config, node, netlink, ipam, store, log };
+  const bgp = embedBgp(common);
+  const overlay = joinOverlay({ ...common, log: log.part('overlay') });
+  const { services } = datapath;
   const health = new HealthCheckNodePorts(node.name, log.part('services'));
-  const cluster = joinCluster({
-    config,
-    node,
-    netlink,
-    ipam,
-    services,
-    announced,
-    health,
-    bgp,
-    overlay,
-    store,
-    log,
-  });
+  const cluster = joinCluster({ ...common, services, announced, health, bgp, overlay });
   closers.push(
     () => cluster.stop(),
     () => overlay.stop(),
@@ -135,22 +124,8 @@ async function start(config: AgentConfig, log: Log, closers: Closer[]): Promise<
   );
   closers.push(() => watch.close());
   const verbs = new Verbs(cni, log.part('cni'), cluster.addressesChanged);
-  const reports = reportsOf({
-    config,
-    node,
-    netlink,
-    ipam,
-    history,
-    records,
-    datapath,
-    bgp,
-    overlay,
-    cluster,
-    store,
-    stalls,
-    verbs,
-    startedAt,
-  });
+  const told = { history, records, datapath, bgp, overlay, cluster, stalls, verbs, startedAt };
+  const reports = reportsOf({ ...common, ...told });
   const doors = await openDoors({ config, verbs, bgp, reports, log });
   closers.push(() => doors.close());
   log.info('ready', { ...describeNode(node), milliseconds: Math.round(performance.now() - began) });

@@ -51,7 +51,8 @@ export interface Cluster {
 }
 
 export function joinCluster(parts: ClusterParts): Cluster {
-  const { config, node, netlink, ipam, bgp, overlay, store, log } = parts;
+  const { config, node, ipam, bgp, overlay, store, log } = parts;
+  const common = { config, ipam, store, log };
   const bindings = new Bindings(
     store.store,
     node.name,
@@ -74,25 +75,17 @@ export function joinCluster(parts: ClusterParts): Cluster {
 
   const services = programServices(parts);
   const status = statusPublication({
-    config,
+    ...common,
     node,
-    ipam,
     shortage,
     isWithdrawn: bgp.isWithdrawn,
     rested: addressesChanged,
-    store,
-    log,
   });
   const claims = claimSupply({
-    config,
+    ...parts,
     node: node.name,
-    netlink,
-    ipam,
-    store,
     bindings,
     events,
-    bgp,
-    overlay,
     borrowedChanged: () => {
       bgp.changed();
       status.now();
@@ -100,9 +93,8 @@ export function joinCluster(parts: ClusterParts): Cluster {
     log: log.part('claims'),
   });
   const assignment = assignSegments({
-    config,
+    ...common,
     node: node.name,
-    ipam,
     prepare: claims.prepare,
     assigned: () => {
       bindings.segmentsAssigned();
@@ -113,8 +105,6 @@ export function joinCluster(parts: ClusterParts): Cluster {
       // The operator waits for this answer, and an agent that is ended again within the second still has given it.
       status.now();
     },
-    store,
-    log,
   });
   const register = keepRegistered(store, node, log);
   store.follow('IPPool', (change) => bindings.onPool(change));

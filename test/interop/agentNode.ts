@@ -147,7 +147,8 @@ export class AgentNode {
     input = '',
   ): Promise<{ status: number; body: string }> {
     return new Promise((resolve, reject) => {
-      const options = { socketPath: this.#socket, method, path, headers, timeout: 5000 };
+      // A connection for each: the agent may close one that is kept while this process waits for a command.
+      const options = { socketPath: this.#socket, method, path, headers, timeout: 5000, agent: false };
       const asked = request(options, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
