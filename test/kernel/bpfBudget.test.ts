@@ -13,7 +13,7 @@ const LIMIT = 1_000_000;
 const SHARE = 0.6;
 
 /**
- * How many it does, with a third to spare: every start of an agent pays for them, a million with two and a half seconds. What exceeds
+ * How many it does, with a third to spare: every start of an agent pays for them, a million with three seconds. What exceeds
  * this by much most likely goes through some function at each call (docs/adr/0014).
  */
 const BUDGETS: Readonly<Record<ProgramName, number>> = {
