@@ -3,6 +3,7 @@ import { Released } from '../../cni/released.ts';
 import { Turns } from '../../cni/turns.ts';
 import type { AttachmentSpec } from '../attach/attachment.ts';
 import { RecordStore } from '../attach/record.ts';
+import { claimPins } from '../ebpf/pin.ts';
 import { createLog, type Log } from '../log.ts';
 import { warmPool } from '../netlink/namespace.ts';
 import { openNetlink } from '../netlink/socket.ts';
@@ -66,6 +67,7 @@ async function closeAll(closers: readonly Closer[], log: Log): Promise<void> {
 async function start(config: AgentConfig, log: Log, closers: Closer[]): Promise<void> {
   const began = performance.now();
   const startedAt = new Date().toISOString();
+  closers.push(claimPins(config.bpfDir));
   const stalls = watchStalls(log);
   const netlink = openNetlink();
   closers.push(

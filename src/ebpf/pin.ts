@@ -1,5 +1,6 @@
-import { mkdirSync, readdirSync, renameSync, statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, renameSync, statfsSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { tryLock } from '../ffi/flock.ts';
 import { checked, libc } from '../ffi/libc.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { Attr, bpf, cString } from './bpf.ts';
@@ -21,6 +22,20 @@ export function makePinDirectory(path: string): void {
   if (!onBpfFs(path)) {
     throw new Error(`Cannot pin under ${path}: it is not on a BPF file system`);
   }
+}
+
+/**
+ * Makes this process the one that pins below a directory. There are no ordinary files, so the directory itself is locked.
+ *
+ * @returns How to give that up.
+ * @throws {Error} As above, or if another process has it.
+ */
+export function claimPins(path: string): () => void {
+  makePinDirectory(path);
+  const fd = openSync(path, 'r');
+  if (tryLock(fd)) return () => closeSync(fd);
+  closeSync(fd);
+  throw new Error(`Cannot pin under ${path}: another agent does`);
 }
 
 function mountOnce(): void {

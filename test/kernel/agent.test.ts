@@ -331,6 +331,22 @@ describe('two agents', () => {
     }
   });
 
+  test('of which one is told the directories of the other is refused before it touches them', async () => {
+    const own = new TestNamespaces('agentd');
+    const [first, second] = [new AgentRig(own, 'a'), new AgentRig(own, 'b')];
+    try {
+      await first.start();
+      const { address } = await first.pod('server');
+      const { bpfDir } = first;
+      await assert.rejects(second.start({ bpfDir }), /Cannot pin under .*-a: another agent does/);
+      assert.equal((await first.json('/v1/status')).endpoints, 1);
+      assert.equal(first.node.pings(address), true);
+    } finally {
+      for (const rig of [first, second]) await rig.remove();
+      own.close();
+    }
+  });
+
   test('one that cannot start says why in one line, ends, and leaves nothing that listens', async () => {
     const own = new TestNamespaces('agentf');
     const rig = new AgentRig(own, 'f');
