@@ -13,12 +13,13 @@ export function preflightCommand(): Command {
       'where the container runtime looks for network configurations',
       '/etc/cni/net.d',
     )
+    .option('--cni-bin <dir>', 'where it looks for plugins', '/opt/cni/bin')
     .option('--nodes <count>', 'how many nodes the cluster has, for limits that grow with it', count)
     .addOption(
       new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text', 'text'),
     )
-    .action((options: { cniConf: string; nodes?: number; output: string }) => {
-      const findings = judgeAll(collectFacts(options.cniConf, options.nodes));
+    .action((options: { cniConf: string; cniBin: string; nodes?: number; output: string }) => {
+      const findings = judgeAll(collectFacts(options.cniConf, options.cniBin, options.nodes));
       process.stdout.write(
         options.output === 'json' ? `${JSON.stringify(findings, null, 2)}\n` : asText(findings),
       );

@@ -30,6 +30,7 @@ const HEALTHY: Facts = {
   ]),
   clusterNodes: 20,
   earlierConflists: [],
+  plugins: new Set(['bridge', 'loopback', 'portmap']),
   tools: new Set(['bpftool', 'ip', 'tcpdump']),
 };
 
@@ -57,6 +58,7 @@ test('what a node lacks is named, and only that', () => {
     [{ clusterNodes: 900 }, ['warn neighbour table']],
     [{ neighbours: new Map([[6, 900]]) }, ['warn neighbour table']],
     [{ earlierConflists: ['05-flannel.conflist'] }, ['warn other CNI configurations']],
+    [{ plugins: new Set(['loopback']) }, ['warn plugins']],
     [{ tools: new Set(['ip']) }, ['warn tools']],
   ];
   for (const [change, expected] of cases) assert.deepEqual(notOk(change), expected);

@@ -182,6 +182,19 @@ export const CHECKS: readonly Check[] = [
         : ok('none before ours'),
   },
   {
+    name: 'plugins',
+    why: 'Runtimes have loopback switch on lo, and the network configuration as it is installed has portmap behind Tombolo: where either is missing no pod starts',
+    judge: ({ plugins }) => {
+      const missing = ['loopback', 'portmap'].filter((name) => !plugins.has(name));
+      return missing.length > 0
+        ? warn(
+            `missing: ${missing.join(', ')}`,
+            'apt-get install containernetworking-plugins, and copy them from /usr/lib/cni to where the runtime looks for plugins',
+          )
+        : ok('loopback, portmap');
+    },
+  },
+  {
     name: 'tools',
     why: 'For looking at a node at three in the morning',
     judge: ({ tools }) => {

@@ -24,6 +24,8 @@ export interface Facts {
   readonly clusterNodes: number | undefined;
   /** Names of other network configurations that sort before ours in the CNI directory. */
   readonly earlierConflists: readonly string[];
+  /** Names of the plugins that the container runtime finds. */
+  readonly plugins: ReadonlySet<string>;
   /** Programs found on the PATH that people need at three in the morning. */
   readonly tools: ReadonlySet<string>;
 }
@@ -45,7 +47,7 @@ const LIBRARIES = ['/usr/lib64', '/usr/lib', '/lib64', '/lib', '/usr/local/lib']
 const TOOLS = ['bpftool', 'ip', 'tcpdump'];
 
 /** Reads the facts of this machine; whatever cannot be read is absent. */
-export function collectFacts(cniConfDir: string, clusterNodes?: number): Facts {
+export function collectFacts(cniConfDir: string, cniBinDir: string, clusterNodes?: number): Facts {
   return {
     kernel: release(),
     node: process.version,
@@ -60,6 +62,7 @@ export function collectFacts(cniConfDir: string, clusterNodes?: number): Facts {
     earlierConflists: readNames(cniConfDir).filter(
       (name) => /\.conf(list)?$/.test(name) && name < '10-tombolo',
     ),
+    plugins: new Set(readNames(cniBinDir)),
     tools: new Set(TOOLS.filter(onPath)),
   };
 }
