@@ -9,7 +9,7 @@ import { listNamespace } from '../datapath/namespaces.ts';
 import { type DatapathPodPrograms, datapathPodPrograms } from '../datapath/podPrograms.ts';
 import { loadDatapath } from '../datapath/programs.ts';
 import { openServiceMaps } from '../datapath/serviceMaps.ts';
-import { attachUplinks } from '../datapath/uplink.ts';
+import { attachUplinks, uplinksAreServed } from '../datapath/uplink.ts';
 import type { Log } from '../log.ts';
 import { namespaceCookie } from '../netlink/namespace.ts';
 import type { Netlink } from '../netlink/socket.ts';
@@ -75,6 +75,7 @@ export function startDatapath({ config, node, netlink, records, announced, log }
   });
   const flows = new FlowCollector(bpfDir, log);
   flows.start();
+  const guard = setInterval(() => mendUplinks({ config, node, netlink, log }), GUARD_MS).unref();
   return {
     services,
     flows,
@@ -82,6 +83,7 @@ export function startDatapath({ config, node, netlink, records, announced, log }
     outgoing,
     nodeChanged: () => joinNetwork({ config, node, netlink }),
     close() {
+      clearInterval(guard);
       flows[Symbol.dispose]();
       maps[Symbol.dispose]();
     },
@@ -97,6 +99,20 @@ function joinNetwork({ config, node, netlink }: Pick<DatapathParts, 'config' | '
     netlink,
     node.uplinks.map(({ index }) => index),
   );
+}
+
+/** Who cleans up a device takes along what is not his, as the tools of other networks do when they leave; nobody is told. */
+const GUARD_MS = 2_000;
+
+function mendUplinks({ config, node, netlink, log }: Omit<DatapathParts, 'records' | 'announced'>): void {
+  try {
+    if (uplinksAreServed(config.bpfDir, netlink)) return;
+    joinNetwork({ config, node, netlink });
+    log.warning('programs were taken off an uplink, and are back');
+  } catch (error) {
+    // A device that is gone: whoever follows the node's devices does what there is to do.
+    log.debug('cannot look at the programs of the uplinks', { error });
+  }
 }
 
 /** Everything about it is what it is now. */

@@ -1,7 +1,7 @@
 import { type BpfMap, openMap } from '../ebpf/map.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { pinDirectory } from './directory.ts';
-import { attachFilters, detachFilter, type FilterHook } from './filters.ts';
+import { attachFilters, detachFilter, type FilterHook, programOfFilter } from './filters.ts';
 import { MAPS } from './layout.ts';
 import { NO_ADDRESS } from './maps/address.ts';
 import type { ThisNode } from './maps/node.ts';
@@ -43,6 +43,13 @@ export function attachUplinks(bpfDir: string, node: Netlink, indexes: readonly n
     if (failures.length > 0) throw failures[0];
   });
 }
+
+/** Whether the programs are where {@link attachUplinks} has put them. */
+export function uplinksAreServed(bpfDir: string, node: Netlink): boolean {
+  const hooks = readThisNode(bpfDir).uplinks.flatMap(hooksOf);
+  return hooks.every((hook) => programOfFilter(node, hook) !== undefined);
+}
+
 export function readThisNode(bpfDir: string): ThisNode {
   return withNode(bpfDir, (map) => map.get(0)) ?? UNKNOWN;
 }

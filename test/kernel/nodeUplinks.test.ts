@@ -274,6 +274,16 @@ describe('a node whose one uplink changes', () => {
     await eventually(() => assert.equal(peerOf(tcp(rig.leaf, '192.0.2.8', 30_080)), '192.0.2.1'), 5_000);
   });
 
+  test('has its programs back when somebody has cleared the device of all filters', async () => {
+    rig.node.run('tc', 'qdisc', 'delete', 'dev', 'up0', 'clsact');
+    assert.deepEqual(programsAt(rig.node, 'up0'), []);
+    await eventually(
+      () => assert.deepEqual(programsAt(rig.node, 'up0'), ['tb_uplink_in', 'tb_uplink_out']),
+      10_000,
+    );
+    assert.equal(peerOf(tcp(rig.leaf, '192.0.2.8', 30_080)), '192.0.2.1');
+  });
+
   test('gives the programs to the device that comes in place of the former', async () => {
     const pid = rig.pid;
     ip(rig.node, 'link del up0');
