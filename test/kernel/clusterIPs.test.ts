@@ -2,19 +2,19 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/eventually.rig.ts';
+import { counts } from './counting.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, seenOn } from './nodesRig.ts';
 import {
   addressOf,
+  announce,
   CLUSTER_IP,
-  counts,
   expose,
   FAMILIES,
   OUTSIDE,
   outsideOf,
   peerOf,
   podAddress,
-  put,
   serve,
   tcp,
   udp,
@@ -22,16 +22,6 @@ import {
 
 const namespaces = new TestNamespaces('tbclusterip');
 type Pod = Awaited<ReturnType<RigNode['rig']['pod']>>;
-
-/** Which cluster IPs the outside may know. */
-function announce(store: string, cidrs: readonly string[]): void {
-  put(store, 'BGPConfiguration', 'default', {
-    apiVersion: 'network.tombolo.dev/v1alpha1',
-    kind: 'BGPConfiguration',
-    metadata: { name: 'default' },
-    spec: { serviceClusterIPs: cidrs.map((cidr) => ({ cidr })) },
-  });
-}
 
 /** Opens a connection, and ends it only once `meanwhile` is done. @returns What the server says then, or why there is no answer. */
 async function across(
@@ -117,7 +107,7 @@ describe('a cluster IP, asked by a client outside', () => {
     });
 
     test(`leads to a backend of the node, which sees the client, as soon as it is announced (IPv${family})`, async () => {
-      announce(nodes.store, [range]);
+      announce(nodes.store, 'serviceClusterIPs', [range]);
       await eventually(() => assert.equal(peerOf(tcp(outside, address, 80)), client));
       assert.equal(peerOf(udp(outside, address, 80)), client);
       assert.equal(tcp(outside, address, 81), 'ECONNREFUSED', 'another port');
@@ -170,7 +160,7 @@ describe('a cluster IP, asked by a client outside', () => {
     });
 
     test(`is refused again when it is announced no longer (IPv${family})`, async () => {
-      announce(nodes.store, []);
+      announce(nodes.store, 'serviceClusterIPs', []);
       await eventually(() => assert.equal(tcp(outside, address, 80), 'ECONNREFUSED'));
       assert.equal(peerOf(tcp(asking.namespace, address, 80)), podAddress(asking, family));
     });

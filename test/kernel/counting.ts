@@ -1,7 +1,7 @@
 import type { RigNode } from './nodesRig.ts';
 
 /** How often each reason was counted on a node. */
-export async function events({ rig }: RigNode): Promise<ReadonlyMap<string, number>> {
+export async function counts({ rig }: RigNode): Promise<ReadonlyMap<string, number>> {
   const { body } = await rig.get('/metrics');
   const lines = body.matchAll(/^tombolo_datapath_events_total\{reason="(\w+)".*\} (\d+)$/gm);
   return new Map([...lines].map(([, reason = '', count]) => [reason, Number(count)]));
@@ -9,9 +9,9 @@ export async function events({ rig }: RigNode): Promise<ReadonlyMap<string, numb
 
 /** How much a reason was counted while `body` ran. */
 export async function counted(node: RigNode, reason: string, body: () => unknown): Promise<number> {
-  const before = (await events(node)).get(reason) ?? Number.NaN;
+  const before = (await counts(node)).get(reason) ?? Number.NaN;
   await body();
-  return ((await events(node)).get(reason) ?? Number.NaN) - before;
+  return ((await counts(node)).get(reason) ?? Number.NaN) - before;
 }
 
 /** Counts what the node's stack forwards from now on, and lets all pass. @returns How much it was so far. */

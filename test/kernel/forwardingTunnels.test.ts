@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { changeThisNode } from '../../src/datapath/uplink.ts';
-import { counted, events } from './counting.ts';
+import { counted, counts } from './counting.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, VXLAN_PORT } from './nodesRig.ts';
 import { PacketSocket } from './packetSocket.ts';
@@ -62,7 +62,7 @@ describe('the tunnels of three nodes, two of them in the overlay', () => {
   test('programs make the tunnels, tbvxlan takes what they leave, and either understands the other', async () => {
     const nodes = [rig.node(1), rig.node(2)] as const;
     const both = async (reason: string) =>
-      (await Promise.all(nodes.map(async (node) => (await events(node)).get(reason) ?? 0))) as [
+      (await Promise.all(nodes.map(async (node) => (await counts(node)).get(reason) ?? 0))) as [
         number,
         number,
       ];

@@ -5,7 +5,7 @@ import { pinDirectory } from '../../src/datapath/directory.ts';
 import { MAPS } from '../../src/datapath/layout.ts';
 import { openMap } from '../../src/ebpf/map.ts';
 import { eventually } from '../../src/eventually.rig.ts';
-import { counted, countForwarded, events } from './counting.ts';
+import { counted, countForwarded, counts } from './counting.ts';
 import { CLIENT, FAMILIES, type Family, HandoverRig, type Server, VIP } from './handoverRig.ts';
 import { TestNamespaces } from './namespaces.ts';
 import { type Seen, seenOn, VXLAN_PORT } from './nodesRig.ts';
@@ -103,8 +103,8 @@ for (const routing of ['underlay', 'overlay'] as const) {
         rig.route(1);
         const connection = await connect(family);
         const seen = async () => ({
-          asked: await events(rig.node(1)),
-          holder: await events(rig.node(3)),
+          asked: await counts(rig.node(1)),
+          holder: await counts(rig.node(3)),
           byDevice: Number(rig.node(3).rig.node.ip('-s link show tbvxlan')[0].stats64.rx.packets),
           stacks: forwarded.map((count) => count()),
         });

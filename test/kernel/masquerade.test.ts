@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/eventually.rig.ts';
+import { counts } from './counting.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn } from './nodesRig.ts';
 import { firstWord } from './within.ts';
@@ -74,16 +75,10 @@ function connectMany(
   );
 }
 
-async function events({ rig }: RigNode): Promise<Map<string, number>> {
-  const { body } = await rig.get('/metrics');
-  const lines = body.matchAll(/^tombolo_datapath_events_total\{reason="(\w+)".*\} (\d+)$/gm);
-  return new Map([...lines].map(([, reason = '', count]) => [reason, Number(count)]));
-}
-
 async function natFlows({ rig }: RigNode): Promise<number> {
   const { body } = await rig.get('/metrics');
-  const counts = [...body.matchAll(/^tombolo_nat_flows\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
-  return counts.reduce((sum, count) => sum + count, 0);
+  const flows = [...body.matchAll(/^tombolo_nat_flows\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
+  return flows.reduce((sum, count) => sum + count, 0);
 }
 
 const texts = (seen: Seen[]) => seen.map(({ outer }) => outer).join('\n');
@@ -147,7 +142,7 @@ describe('pods behind their node', () => {
     const own = () => pod.addresses[index] ?? '';
 
     test(`a router's word about the size of packets reaches the pod (IPv${family})`, async () => {
-      const before = (await events(node())).get('icmp_translated') ?? 0;
+      const before = (await counts(node())).get('icmp_translated') ?? 0;
       // Larger than the far link takes, and not to be fragmented.
       const refused = pod.namespace.attempt(
         'ping',
@@ -163,7 +158,7 @@ describe('pods behind their node', () => {
       assert.match(refused.stdout + refused.stderr, /mtu\s?=\s?1400/);
       const route = pod.namespace.run('ip', 'route', 'get', outside[family]);
       assert.match(route, /mtu 1400/);
-      assert.ok(((await events(node())).get('icmp_translated') ?? 0) > before);
+      assert.ok(((await counts(node())).get('icmp_translated') ?? 0) > before);
     });
 
     test(`a pod's connection leaves with the node's address and a port of the range (IPv${family})`, async () => {

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/eventually.rig.ts';
+import { counts } from './counting.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, seenOn } from './nodesRig.ts';
 import {
   addressOf,
-  counts,
   ELSEWHERE,
   expose,
   FAMILIES,

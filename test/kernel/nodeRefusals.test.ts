@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/eventually.rig.ts';
+import { counts } from './counting.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, type Seen, seenOn } from './nodesRig.ts';
 import {
   addressOf,
-  counts,
+  announce,
   expose,
   FAMILIES,
   nodePortOf,
@@ -13,7 +14,6 @@ import {
   outsideOf,
   peerOf,
   podAddress,
-  put,
   serve,
   tcp,
   udp,
@@ -62,16 +62,6 @@ function to(seen: readonly Seen[], address: string): string[] {
   return seen
     .flatMap(({ outer }) => outer.split(' about [')[0] ?? [])
     .filter((text) => text.includes(`> ${address} ttl`));
-}
-
-/** The ranges whose addresses nodes give to services. */
-function announce(store: string, cidrs: readonly string[]): void {
-  put(store, 'BGPConfiguration', 'default', {
-    apiVersion: 'network.tombolo.dev/v1alpha1',
-    kind: 'BGPConfiguration',
-    metadata: { name: 'default' },
-    spec: { serviceLoadBalancerIPs: cidrs.map((cidr) => ({ cidr })) },
-  });
 }
 
 describe('a client outside that cannot be served', () => {
@@ -196,7 +186,7 @@ describe('a client outside that cannot be served', () => {
     });
 
     test(`and ends at the node as soon as it is (IPv${family})`, async () => {
-      announce(nodes.store, [range]);
+      announce(nodes.store, 'serviceLoadBalancerIPs', [range]);
       await eventually(() => assert.equal(tcp(outside, nobodys, 80), 'ECONNREFUSED'));
       const before = (await counts(first)).get('outside_no_service') ?? 0;
       const seen = await seenOn(nodes.fabric, first.port, () => {

@@ -3,11 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { eventually } from '../../src/eventually.rig.ts';
+import { counts } from './counting.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 import { NodesRig, type RigNode, seenOn } from './nodesRig.ts';
 import {
   addressOf,
-  counts,
   FAMILIES,
   OUTSIDE,
   outsideOf,

@@ -67,11 +67,18 @@ export function peerOf(heard: Heard | string): string {
   return typeof heard === 'string' ? heard : heard.peer;
 }
 
-/** What the programs of a node have counted. */
-export async function counts({ rig }: RigNode): Promise<Map<string, number>> {
-  const { body } = await rig.get('/metrics');
-  const lines = body.matchAll(/^tombolo_datapath_events_total\{reason="(\w+)".*\} (\d+)$/gm);
-  return new Map([...lines].map(([, reason = '', count]) => [reason, Number(count)]));
+/** The ranges of addresses of services that nodes announce. */
+export function announce(
+  store: string,
+  of: 'serviceClusterIPs' | 'serviceLoadBalancerIPs',
+  cidrs: readonly string[],
+): void {
+  put(store, 'BGPConfiguration', 'default', {
+    apiVersion: 'network.tombolo.dev/v1alpha1',
+    kind: 'BGPConfiguration',
+    metadata: { name: 'default' },
+    spec: { [of]: cidrs.map((cidr) => ({ cidr })) },
+  });
 }
 
 /** A host one hop behind the rig's router, which it has for its gateway; the first node is the way to {@link VIP}. */
