@@ -174,7 +174,7 @@ describe('pods behind their node', () => {
       assert.ok(!texts(seen).includes(own()), 'the address of the pod was seen on the wire');
       const sent = seen.filter(({ outer }) => outer.includes(`${hidden[family]} > `));
       assert.ok(sent.length > 0);
-      assert.ok(!texts(sent).includes('bad'), 'a checksum is wrong');
+      assert.ok(!texts(sent).includes('(bad'), 'a checksum is wrong');
     });
 
     test(`datagrams and their answers do, in fragments too (IPv${family})`, async () => {
