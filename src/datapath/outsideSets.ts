@@ -75,7 +75,7 @@ function setsOf(
   kind: ServiceAddress['kind'],
   candidates: readonly Candidate[],
 ): BackendSetView[] {
-  const { service, port, protocol, family, problems } = input;
+  const { service, port, protocol, family, node, problems } = input;
   const addresses = publicAddresses(input, kind);
   if (addresses.length === 0) return [];
   const key = `${input.key}:${port.port}/${protocol}/${family}/${kind}`;
@@ -83,8 +83,11 @@ function setsOf(
     ranges: kind === 'load-balancer' ? sourceRanges(input) : [],
     protocol,
     port: port.port,
-    // An external address may be a node's; the others are the services' alone.
-    frontends: addresses.map((address) => ({ address, shared: kind === 'external' })),
+    // An external address may be a node's, and some load balancers name nodes; all others are the services' alone.
+    frontends: addresses.map((address) => ({
+      address,
+      shared: kind === 'external' || node.addresses.includes(address),
+    })),
     affinitySeconds: affinityOf(service),
   };
   const direct = !isLocal(service, kind);

@@ -219,6 +219,21 @@ describe('clients outside', () => {
     });
   });
 
+  test('leave a node its other ports where a load balancer names it', () => {
+    const object: ServiceObject = {
+      ...service({ type: 'LoadBalancer', ports }),
+      status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }, { ip: '192.0.2.8' }] } },
+    };
+    const sets = viewService(object, slices, SELF).sets.filter(({ key }) => key.includes('load-balancer/'));
+    assert.deepEqual(
+      sets.map(({ frontends }) => frontends.map(({ address, shared }) => `${formatIP(address)} ${shared}`)),
+      [
+        ['192.0.2.1 true', '192.0.2.8 false'],
+        ['192.0.2.1 true', '192.0.2.8 false'],
+      ],
+    );
+  });
+
   describe('come by cluster IPs that are announced', () => {
     const node = { ...SELF, announcedClusterIPs: [parsePrefix('10.96.0.0/16'), parsePrefix('fd96::/112')] };
 

@@ -86,7 +86,7 @@ describe('a client outside that cannot be served', () => {
     server = await first.rig.pod('server');
     remote = await overlaid.rig.pod('remote');
     peer = await third.rig.pod('peer');
-    await Promise.all([outside, server.namespace].map(serve));
+    await Promise.all([outside, first.rig.node, server.namespace].map(serve));
     // The node's own device computes checksums of what leaves, so that the wire has whole ones to be looked at.
     first.rig.node.run('ethtool', '-K', 'up0', 'tx', 'off');
   });
@@ -115,6 +115,14 @@ describe('a client outside that cannot be served', () => {
       assert.match(answers[0]?.outer ?? '', /tcp 81 > \d+ R/);
       assert.doesNotMatch(answers[0]?.outer ?? '', /\(bad/);
       assert.equal((await counts(first)).get('outside_no_such_port'), before + 1);
+    });
+
+    test(`is refused none of the node's own ports where a load balancer names the node (IPv${family})`, async () => {
+      const own = addressOf(first, family);
+      expose(nodes.store, { family, backends: here(), ingress: [own] });
+      await eventually(() => assert.equal(peerOf(tcp(outside, own, 80)), OUTSIDE[family]));
+      assert.equal(peerOf(tcp(outside, own)), OUTSIDE[family]);
+      assert.equal(peerOf(tcp(first.rig.node, OUTSIDE[family])), own);
     });
 
     test(`by UDP too, with datagrams in fragments as well (IPv${family})`, async () => {
