@@ -1,4 +1,5 @@
 import { formatIP, type IP, parseIP } from '../address/ip.ts';
+import { nobodysIn } from '../address/nobodys.ts';
 import {
   contains,
   covers,
@@ -28,17 +29,6 @@ export interface PoolRefusal {
   readonly reason: string;
   readonly advice: string;
 }
-
-/** Ranges that no pod can have: loopback, link-local, multicast. */
-const NOBODYS = [
-  '0.0.0.0/8',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '224.0.0.0/3',
-  '::/96',
-  'fe80::/10',
-  'ff00::/8',
-].map(parsePrefix);
 
 /** How many names a sentence takes. */
 const NAMES_SHOWN = 5;
@@ -123,7 +113,7 @@ function refuseRange(name: string, after: IPPool, facts: PoolFacts): PoolRefusal
   const range = parsePrefix(after.spec.cidr);
   const text = formatPrefix(range);
   const apart = 'choose a range that is nobody else’s';
-  const nobodys = NOBODYS.find((one) => overlaps(one, range));
+  const nobodys = nobodysIn(range);
   if (nobodys)
     return { reason: `${text} overlaps ${formatPrefix(nobodys)}, which no pod can have`, advice: apart };
   for (const { metadata, spec, status } of facts.pools) {

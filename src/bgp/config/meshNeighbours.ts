@@ -1,7 +1,7 @@
 import { messageOf } from '../../errors.ts';
+import { parseDuration } from '../../store/kinds/duration.ts';
 import type { Node } from '../../store/kinds/node.ts';
 import { clusterIdOf, isReflector } from './clusterNode.ts';
-import { parseDuration } from './duration.ts';
 import { gracefulRestart, neighbourDefaults } from './neighbourDefaults.ts';
 import { BGP_PORT, type NeighbourConfig } from './router.ts';
 import type { Standpoint } from './standpoint.ts';

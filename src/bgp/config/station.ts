@@ -1,6 +1,6 @@
 import { type bmpServers, MONITORED_VIEWS, parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
+import { parseDuration } from '../../store/kinds/duration.ts';
 import type { Of } from '../../store/schema.ts';
-import { parseDuration } from './duration.ts';
 import { DEFAULTS, STATION_PORT, type StationConfig } from './router.ts';
 
 /** `bmpServers` of a BGPConfiguration, or of a file. */

@@ -1,5 +1,6 @@
+import { parsePrefix } from '../../address/prefix.ts';
 import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
-import { bmpServers, communityText, secretKeyRef } from './bgpValues.ts';
+import { bmpServers, communityText, duration, secretKeyRef } from './bgpValues.ts';
 import {
   asNumber,
   CALICO_VERSIONS,
@@ -21,7 +22,7 @@ const body = object(
         asNumber,
         nodeToNodeMeshEnabled: boolean(),
         nodeMeshPassword: secretKeyRef,
-        nodeMeshMaxRestartTime: text(),
+        nodeMeshMaxRestartTime: duration,
         serviceClusterIPs: cidrs,
         serviceExternalIPs: cidrs,
         serviceLoadBalancerIPs: cidrs,
@@ -54,7 +55,11 @@ export const bgpConfiguration = defineKind({
   shortNames: ['bgpconfig'],
   namespaced: false,
   body,
-  rules: ({ spec }) => communityProblems(spec),
+  rules: ({ metadata, spec }) => [
+    ...nameProblems(metadata.name),
+    ...rangeProblems(spec),
+    ...communityProblems(spec),
+  ],
   columns: [
     ['ASN', ({ spec }) => spec.asNumber ?? 64512, '.spec.asNumber'],
     ['MESH', ({ spec }) => spec.nodeToNodeMeshEnabled ?? true, '.spec.nodeToNodeMeshEnabled'],
@@ -62,6 +67,26 @@ export const bgpConfiguration = defineKind({
 });
 
 export type BGPConfiguration = StoredObject & Of<typeof body>;
+
+/** Under any other name it would say nothing to anybody. */
+function nameProblems(name: string): Problem[] {
+  return name === 'default' || /^node\../.test(name)
+    ? []
+    : [{ path: 'metadata.name', reason: 'expected default, or node. and the name of a node', value: name }];
+}
+
+const SERVICE_LISTS = ['serviceClusterIPs', 'serviceExternalIPs', 'serviceLoadBalancerIPs'] as const;
+
+/** A range of service addresses is announced whole by every node: this one would have all traffic go to nodes. */
+function rangeProblems(spec: BGPConfiguration['spec']): Problem[] {
+  return SERVICE_LISTS.flatMap((list) =>
+    (spec[list] ?? []).flatMap(({ cidr }, index) =>
+      parsePrefix(cidr).length > 0
+        ? []
+        : [{ path: `spec.${list}[${index}].cidr`, reason: 'would announce a default route', value: cidr }],
+    ),
+  );
+}
 
 /** Every name that an advertisement uses must be declared. */
 function communityProblems({

@@ -76,6 +76,14 @@ function ruleProblems(rule: BGPFilterRule, path: string): Problem[] {
   if (rule.prefixLength && rule.cidr === undefined) {
     problems.push({ path: `${path}.prefixLength`, reason: 'expected a cidr beside it' });
   }
+  const { min = 0, max = Number.POSITIVE_INFINITY } = rule.prefixLength ?? {};
+  if (max < min) {
+    problems.push({
+      path: `${path}.prefixLength.max`,
+      reason: `is less than min, which is ${min}`,
+      value: max,
+    });
+  }
   if (rule.operations?.length && rule.action !== 'Accept') {
     problems.push({ path: `${path}.operations`, reason: 'expected the action Accept', value: rule.action });
   }

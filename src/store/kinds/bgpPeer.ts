@@ -1,5 +1,5 @@
 import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
-import { addressAndPort, secretKeyRef } from './bgpValues.ts';
+import { addressAndPort, duration, secretKeyRef } from './bgpValues.ts';
 import {
   asNumber,
   CALICO_VERSIONS,
@@ -27,8 +27,8 @@ const body = object(
         nextHopMode: oneOf('Auto', 'Self', 'Keep'),
         password: secretKeyRef,
         sourceAddress: oneOf('UseNodeIP', 'None'),
-        maxRestartTime: text(),
-        keepaliveTime: text(),
+        maxRestartTime: duration,
+        keepaliveTime: duration,
         numAllowedLocalASNumbers: integer(0, 255),
         /** Hops allowed between the two ends (RFC 5082); absent switches the check off. */
         ttlSecurity: integer(1, 255),
@@ -37,8 +37,8 @@ const body = object(
         localWorkloadSelector: text(),
         reversePeering: oneOf('Auto', 'Manual'),
         /** Ours, named as MetalLB does: how long without a message before the session is dead, as `90s`. */
-        holdTime: text(),
-        connectTime: text(),
+        holdTime: duration,
+        connectTime: duration,
         interface: text({ max: 15 }),
         bfdProfile: text(),
         ebgpMultiHop: boolean(),

@@ -1,5 +1,6 @@
 import { type IP, parseIP } from '../../address/ip.ts';
 import { listOf, object, oneOf, parsedBy, text } from '../schema.ts';
+import { parseDuration } from './duration.ts';
 import { PATTERNS } from './patterns.ts';
 
 /** A key of a Secret: `{secretKeyRef: {name, key}}`. */
@@ -7,6 +8,9 @@ export const secretKeyRef = object({}, { secretKeyRef: object({ name: text(), ke
 
 /** The tables of a router that a BMP station may be told of (RFC 7854, 8671, 9069). */
 export const MONITORED_VIEWS = ['adj-rib-in-pre', 'adj-rib-in-post', 'adj-rib-out-post', 'loc-rib'] as const;
+
+/** `90s`. */
+export const duration = parsedBy(parseDuration, 'a duration', PATTERNS.duration);
 
 /** `64512:100` (RFC 1997) or `64512:1:2` (RFC 8092). */
 export const communityText = parsedBy(checkCommunity, 'a community', PATTERNS.community);
@@ -22,7 +26,7 @@ export const addressAndPort = parsedBy(
 export const bmpServers = listOf(
   object(
     { address: addressAndPort },
-    { views: listOf(oneOf(...MONITORED_VIEWS), { min: 1 }), statisticsInterval: text() },
+    { views: listOf(oneOf(...MONITORED_VIEWS), { min: 1 }), statisticsInterval: duration },
   ),
 );
 

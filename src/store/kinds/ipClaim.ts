@@ -1,4 +1,5 @@
-import { integer, listOf, type Of, object, oneOf, openObject, text } from '../schema.ts';
+import { familyOf, parseIP } from '../../address/ip.ts';
+import { integer, listOf, type Of, object, oneOf, openObject, type Problem, text } from '../schema.ts';
 import { conditions, defineKind, ip, type StoredObject, TOMBOLO_V1ALPHA1 } from './kind.ts';
 
 const body = object(
@@ -52,6 +53,7 @@ export const ipClaim = defineKind({
   shortNames: ['ipc'],
   namespaced: true,
   body,
+  rules: ({ spec }) => familyProblems(spec.addresses ?? []),
   columns: [
     ['OWNER', ({ spec }) => `${spec.owner.kind}/${spec.owner.name}`, '.spec.owner.name'],
     [
@@ -68,3 +70,10 @@ export const ipClaim = defineKind({
 export const CLAIM_PROTECTION = 'network.tombolo.dev/claim-protection';
 
 export type IPClaim = StoredObject & Of<typeof body>;
+
+/** A pod has one address of each family: it would be given the first alone. */
+function familyProblems(addresses: readonly string[]): Problem[] {
+  const [first, second] = addresses.map(parseIP);
+  if (first === undefined || second === undefined || familyOf(first) !== familyOf(second)) return [];
+  return [{ path: 'spec.addresses[1]', reason: 'expected one of each family', value: addresses[1] }];
+}

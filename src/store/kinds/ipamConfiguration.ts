@@ -1,4 +1,4 @@
-import { boolean, integer, type Of, object } from '../schema.ts';
+import { boolean, integer, type Of, object, type Problem } from '../schema.ts';
 import { CALICO_VERSIONS, defineKind, type StoredObject, TOMBOLO_V1ALPHA1 } from './kind.ts';
 
 const body = object(
@@ -26,6 +26,7 @@ export const ipamConfiguration = defineKind({
   shortNames: ['ipamconfig'],
   namespaced: false,
   body,
+  rules: ({ metadata, spec }) => problemsIn(metadata.name, spec),
   columns: [
     ['STRICTAFFINITY', ({ spec }) => spec.strictAffinity ?? false, '.spec.strictAffinity'],
     ['MAXBLOCKSPERHOST', ({ spec }) => spec.maxBlocksPerHost ?? 20, '.spec.maxBlocksPerHost'],
@@ -33,3 +34,18 @@ export const ipamConfiguration = defineKind({
 });
 
 export type IPAMConfiguration = StoredObject & Of<typeof body>;
+
+function problemsIn(name: string, spec: IPAMConfiguration['spec']): Problem[] {
+  const problems: Problem[] = [];
+  if (name !== 'default') {
+    problems.push({ path: 'metadata.name', reason: 'expected default, no other counts', value: name });
+  }
+  if (spec.autoAllocateBlocks === false) {
+    problems.push({
+      path: 'spec.autoAllocateBlocks',
+      reason: 'expected true: nodes are given blocks by the operator alone, maxBlocksPerHost limits how many',
+      value: false,
+    });
+  }
+  return problems;
+}

@@ -29,6 +29,8 @@ export const prefix4 = parsedBy((value) => prefixOf(value, 4), 'an IPv4 prefix',
 export const prefix6 = parsedBy((value) => prefixOf(value, 6), 'an IPv6 prefix', PATTERNS.prefix6);
 /** Calico's language of selectors. */
 export const selector = parsedBy(parseSelector, 'a selector');
+/** RFC 3339. */
+export const timestamp = parsedBy(checkTimestamp, 'a time as RFC 3339 has it', PATTERNS.timestamp);
 export const port = integer(1, 65535);
 /** RFC 6793: four octets; 0 is reserved (RFC 7607). */
 export const asNumber = integer(1, 0xffffffff);
@@ -46,6 +48,10 @@ const subdomain = text({
 
 function prefixOf(value: string, family: 4 | 6): void {
   if (prefixFamily(parsePrefix(value)) !== family) throw new SyntaxError('the other family');
+}
+
+function checkTimestamp(value: string): void {
+  if (!PATTERNS.timestamp.test(value) || Number.isNaN(Date.parse(value))) throw new SyntaxError('it is none');
 }
 
 const metadata = openObject(

@@ -120,6 +120,49 @@ test('errors name the object, the field and the value', () => {
       /communities\[0\]: expected the name/,
     ],
     [
+      ours('BGPConfiguration', '{ serviceLoadBalancerIPs: [{ cidr: 0.0.0.0/0 }] }'),
+      /serviceLoadBalancerIPs\[0\]\.cidr: would announce a default route \(value "0\.0\.0\.0\/0"\)/,
+    ],
+    [
+      ours('BGPConfiguration', '{ nodeMeshMaxRestartTime: soon }'),
+      /nodeMeshMaxRestartTime: expected a duration: .*90s.*\(value "soon"\)/,
+    ],
+    [
+      ours('BGPConfiguration', '{ asNumber: 64513 }', 'rack-a'),
+      /metadata\.name: expected default, or node\. .*\(value "rack-a"\)/,
+    ],
+    [
+      ours('BGPPeer', '{ peerIP: 10.0.0.1, asNumber: 1, holdTime: 90 s }'),
+      /spec\.holdTime: expected a duration/,
+    ],
+    [
+      ours(
+        'BGPFilter',
+        '{ exportV4: [{ action: Accept, cidr: 10.0.0.0/8, matchOperator: In, prefixLength: { min: 18, max: 16 } }] }',
+      ),
+      /exportV4\[0\]\.prefixLength\.max: is less than min, which is 18 \(value 16\)/,
+    ],
+    [
+      ours('IPAMConfiguration', '{ strictAffinity: true }', 'strict'),
+      /metadata\.name: expected default, no other counts \(value "strict"\)/,
+    ],
+    [
+      ours('IPAMConfiguration', '{ autoAllocateBlocks: false }', 'default'),
+      /spec\.autoAllocateBlocks: expected true: .*maxBlocksPerHost.* \(value false\)/,
+    ],
+    [
+      ours('NodeNetwork', '{ segments: [{ cidr: 0.0.0.0/0 }] }'),
+      /segments\[0\]\.cidr: overlaps 0\.0\.0\.0\/8, which no pod can have/,
+    ],
+    [
+      ours('NodeNetwork', '{ segments: [{ cidr: 10.0.0.0/24, state: cooling, until: yesterday }] }'),
+      /segments\[0\]\.until: expected a time .*\(value "yesterday"\)/,
+    ],
+    [
+      claim('{ owner: { kind: Pod, name: p }, addresses: [10.0.0.1, 10.0.0.2] }'),
+      /spec\.addresses\[1\]: expected one of each family \(value "10\.0\.0\.2"\)/,
+    ],
+    [
       svc('{ ports: [{ port: 80 }, { port: 80 }] }'),
       /spec\.ports\[1\]: the same as spec\.ports\[0\] \(value "80\/TCP"\)/,
     ],
@@ -181,8 +224,8 @@ test('a kind is found by whatever people call it, and no two share a name', () =
   assert.equal(new Set(names).size, names.length);
 });
 
-function ours(kind: string, spec: string): string {
-  return `{ apiVersion: network.tombolo.dev/v1alpha1, kind: ${kind}, metadata: { name: x }, spec: ${spec} }`;
+function ours(kind: string, spec: string, name = 'x'): string {
+  return `{ apiVersion: network.tombolo.dev/v1alpha1, kind: ${kind}, metadata: { name: ${name} }, spec: ${spec} }`;
 }
 
 function claim(spec: string): string {

@@ -1,4 +1,5 @@
 import { parseIP } from '../../address/ip.ts';
+import { nobodysIn } from '../../address/nobodys.ts';
 import { contains, formatPrefix, overlaps, type Prefix, parsePrefix } from '../../address/prefix.ts';
 import {
   boolean,
@@ -11,7 +12,15 @@ import {
   type Problem,
   text,
 } from '../schema.ts';
-import { conditions, defineKind, ip, prefix, type StoredObject, TOMBOLO_V1ALPHA1 } from './kind.ts';
+import {
+  conditions,
+  defineKind,
+  ip,
+  prefix,
+  type StoredObject,
+  TOMBOLO_V1ALPHA1,
+  timestamp,
+} from './kind.ts';
 
 const segment = object(
   { cidr: prefix },
@@ -24,7 +33,7 @@ const segment = object(
     /** Raised with every change of state: a late answer about an earlier one is recognised. */
     generation: integer(1, Number.MAX_SAFE_INTEGER),
     /** When a cooling segment is free again, RFC 3339. */
-    until: text(),
+    until: timestamp,
     /** Parts of it that the pool reserves. */
     reserved: listOf(prefix),
   },
@@ -116,6 +125,11 @@ function segmentProblems(segments: readonly NodeSegment[]): Problem[] {
       });
     }
     before.push(range);
+    const nobodys = nobodysIn(range);
+    if (nobodys) {
+      const reason = `overlaps ${formatPrefix(nobodys)}, which no pod can have`;
+      problems.push({ path: `spec.segments[${index}].cidr`, reason, value: cidr });
+    }
     if (gateway !== undefined && !contains(range, parseIP(gateway))) {
       problems.push({
         path: `spec.segments[${index}].gateway`,

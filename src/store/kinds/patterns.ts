@@ -17,6 +17,8 @@ export const PATTERNS = {
   prefix4: whole(PREFIX_4),
   prefix6: whole(PREFIX_6),
   community: whole('[0-9]{1,5}:[0-9]{1,5}', '[0-9]{1,10}(:[0-9]{1,10}){2}'),
+  timestamp: /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$/,
+  duration: /^([0-9]+([.][0-9]+)?(h|ms|m|s))+$/,
   addressAndPort: whole(`${V4}(:${PORT})?`, V6, `\\[(${V4}|${V6})\\](:${PORT})?`),
 } as const;
 
