@@ -5,16 +5,19 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../cni/protocol/error.ts';
-import { formatIP, type IP } from '../address/ip.ts';
+import { formatIP, type IP, parseIP } from '../address/ip.ts';
 import { parsePrefix } from '../address/prefix.ts';
 import { systemClock } from '../clock.ts';
+import type { PoolRule } from '../ipam/binding.ts';
 import type { ClaimWish } from '../ipam/claim.ts';
 import { Ipam } from '../ipam/ipam.ts';
+import { poolRule } from '../ipam/poolRule.rig.ts';
 import { silentLog } from '../log.ts';
 import { ifThere } from '../store/ifThere.ts';
 import type { IPClaim } from '../store/kinds/ipClaim.ts';
 import { MemoryStore } from '../store/memory.rig.ts';
 import { isStoreError, type Store, StoreError } from '../store/store.ts';
+import type { Terms } from './binding.ts';
 import { ClaimedAddresses } from './claimedAddresses.ts';
 import { ClaimHolders } from './claimHolders.ts';
 import { Claims } from './claims.ts';
@@ -32,6 +35,7 @@ class TestNode {
   readonly #store: Store;
   readonly #live = new Set<string>();
   withdrawn: (address: IP) => boolean = () => true;
+  rules: readonly PoolRule[] = [];
 
   constructor(name: string, directory: string, store: Store) {
     this.name = name;
@@ -42,7 +46,7 @@ class TestNode {
     this.#claimed = new ClaimedAddresses({ ...parts, letThrough: async () => new Set<IP>() });
     this.holders = new ClaimHolders({
       ...parts,
-      rules: () => [],
+      rules: () => this.rules,
       reasonNotToBorrow: () => undefined,
       blockOwners: async () => [],
       borrowedChanged: () => {},
@@ -54,12 +58,12 @@ class TestNode {
   }
 
   /** @returns The address, or undefined where the ADD was told to come again. */
-  async add(container: string): Promise<string | undefined> {
+  async add(container: string, asked: Partial<Terms> = {}): Promise<string | undefined> {
     const owner = { containerID: container, ifName: 'eth0', network: 'pods' };
     try {
       const claim = await readClaim(this.#store);
       const subject = { node: { name: this.name, labels: {} } };
-      const terms = { sources: [], addresses: [], wish: WISH, claim, subject };
+      const terms = { sources: [], addresses: [], wish: WISH, claim, subject, ...asked };
       const { addresses } = await this.holders.hold({
         pod: POD,
         owner,
@@ -146,6 +150,32 @@ test('of nodes that claim one address at once a single one has it, and the other
     await nodes[winner]?.hear();
     const next = nodes[(winner + 1) % 3];
     assert.equal(await next?.add('next'), address);
+  }));
+
+test('a pod that is bound to a pool does not get the address that its claim keeps of another one', () =>
+  withNodes(async ([node]) => {
+    assert.equal(await node?.add('before'), '10.0.0.0');
+    await node?.del('before');
+    await node?.hear();
+    assert.ok(node);
+    const bank = { family: 4, bound: true, pools: ['bank'], why: 'annotation of its namespace' } as const;
+    node.rules = [poolRule('old', '10.0.0.0/24'), poolRule('bank', '10.1.0.0/24')];
+    await assert.rejects(
+      node.add('after', { sources: [bank] }),
+      /Cannot give 10\.0\.0\.0 of claim shop\/db-0 .*of pool old: the pod draws from pool bank alone \(annotation of its namespace\)/,
+    );
+    assert.equal(await node.add('after', { sources: [{ ...bank, pools: ['bank', 'old'] }] }), '10.0.0.0');
+  }));
+
+test('a pod that insists on an address is not given the one that its claim keeps instead', () =>
+  withNodes(async ([node]) => {
+    await node?.add('before');
+    await node?.del('before');
+    await node?.hear();
+    await assert.rejects(
+      async () => node?.add('after', { addresses: [parseIP('10.0.0.2')] }),
+      /Cannot give 10\.0\.0\.2 to the pod of claim shop\/db-0: the claim keeps 10\.0\.0\.0 for it/,
+    );
   }));
 
 test('a claim whose write was lost or committed without an answer leaves nobody with two holders', () =>

@@ -1,10 +1,10 @@
 import { CniError, CODE } from '../../cni/protocol/error.ts';
 import { formatIP, type IP } from '../address/ip.ts';
-import { contains } from '../address/prefix.ts';
+import { contains, prefixFamily } from '../address/prefix.ts';
 import type { Clock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import type { Allocation, Owner, Request } from '../ipam/allocator.ts';
-import { bar, type PoolRule, type Source, type Subject } from '../ipam/binding.ts';
+import { bar, bind, type PoolRule, type Source, type Subject } from '../ipam/binding.ts';
 import { type ClaimWish, type Holder, type HolderNode, OUT_OF_SERVICE, reasonToWait } from '../ipam/claim.ts';
 import {
   BOUND,
@@ -186,7 +186,8 @@ export class ClaimHolders {
     { owner, pod, terms, onLink, besides }: ClaimRequest,
   ): Promise<Outcome> {
     const { ipam, store } = this.#parts;
-    for (const address of addresses) this.#expectAllowed(key, address, terms.subject, onLink);
+    this.#expectAsked(key, addresses, terms);
+    for (const address of addresses) this.#expectAllowed(key, address, terms, onLink);
     await this.#keepOwn(key, addresses);
     const won = await store.updateStatus(held(claim, addresses, asker, this.#parts.clock.wall()));
     try {
@@ -236,15 +237,35 @@ export class ClaimHolders {
   }
 
   /** @throws {CniError} If the pod may not draw from the address's pool, or the address not be held on this node. */
-  #expectAllowed(key: string, address: IP, subject: Subject, onLink: boolean): void {
+  #expectAllowed(key: string, address: IP, terms: Terms, onLink: boolean): void {
+    const { subject } = terms;
     const own = this.#parts.ipam.owns(address);
     const pool = this.#parts.rules().find(({ cidr }) => contains(cidr, address));
-    const barred = pool && bar(pool, subject);
+    const barred = pool && (bar(pool, subject) ?? this.#unbound(pool, terms));
     const reason = barred === undefined ? undefined : `of pool ${pool?.name}: ${barred}`;
     const refusal = reason ?? (own ? undefined : this.#parts.reasonNotToBorrow(address, subject, onLink));
     if (refusal === undefined) return;
     const verb = own ? 'Cannot give' : 'Cannot borrow';
     const text = `${verb} ${formatIP(address)} of claim ${key} on node ${this.#parts.node}: ${refusal}`;
+    throw new CniError(CODE.invalidConfiguration, text);
+  }
+
+  /** A pod that is bound to pools has no address of another one, unless of one of them that has been disabled since. */
+  #unbound(pool: PoolRule, { sources, subject }: Terms): string | undefined {
+    const rules = this.#parts
+      .rules()
+      .map((rule) => (rule.name === pool.name ? { ...rule, disabled: false } : rule));
+    const family = prefixFamily(pool.cidr);
+    const source = (pool.disabled ? bind(subject, rules) : sources).find((one) => one.family === family);
+    if (!source?.bound || source.pools.includes(pool.name)) return undefined;
+    return `the pod draws from pool ${source.pools.join(' or ')} alone (${source.why}); delete the claim to have it choose anew`;
+  }
+
+  /** @throws {CniError} If the pod insists on an address that is not the claim's. */
+  #expectAsked(key: string, addresses: readonly IP[], terms: Terms): void {
+    const other = terms.addresses.find((address) => !addresses.includes(address));
+    if (other === undefined) return;
+    const text = `Cannot give ${formatIP(other)} to the pod of claim ${key}: the claim keeps ${addresses.map(formatIP).join(', ')} for it; delete the claim to have another address`;
     throw new CniError(CODE.invalidConfiguration, text);
   }
 

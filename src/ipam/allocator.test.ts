@@ -165,6 +165,10 @@ test('an address asked for is given, or refused with the reason', () => {
   );
   refused('outside', () => add(allocator, 'b', 0, [parseIP('10.0.1.1')]));
   refused('outside', () => add(allocator, 'b', 0, [parseIP('192.0.2.1')]));
+  assert.throws(
+    () => add(allocator, 'b', 0, ['10.0.0.8', '10.0.0.9'].map(parseIP)),
+    /Cannot allocate 10\.0\.0\.8, 10\.0\.0\.9: a pod has one address of each family/,
+  );
 });
 
 test('a segment that is taken away leaves its addresses with their holders', () => {

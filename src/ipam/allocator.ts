@@ -145,6 +145,7 @@ export class Allocator {
   choose(request: Request, now: number, cooldown: Cooldown): { addresses: IP[]; hot: IP[] } {
     const { sources = ANYWHERE, onLink = false } = request;
     if (request.addresses.length > 0) {
+      expectOneOfEachFamily(request.addresses);
       for (const address of request.addresses) this.#expectFree(address, sources, request);
       const more = (request.besides ?? [])
         .filter((source) => source.pools.length > 0 || this.#active(source).length > 0)
@@ -317,6 +318,13 @@ const ANYWHERE: readonly Source[] = ([4, 6] as const).map((family) => ({
   pools: [],
   why: 'no pool is known',
 }));
+
+function expectOneOfEachFamily(addresses: readonly IP[]): void {
+  const families = addresses.map(familyOf);
+  if (new Set(families).size === families.length) return;
+  const text = addresses.map(formatIP).join(', ');
+  throw new Refusal('outside', `Cannot allocate ${text}: a pod has one address of each family`);
+}
 
 function expectRested(sources: readonly Source[], picks: readonly { readonly freshness: Freshness }[]): void {
   const source = sources.find(({ pools }, index) => pools.length > 0 && picks[index]?.freshness === 'hot');

@@ -28,6 +28,8 @@ const POOLS = [
   pool('off', '10.5.0.0/16', '', undefined, { disabled: true }),
   pool('manual', '10.6.0.0/16', '', undefined, { manual: true }),
   pool('vips', '10.7.0.0/16', '', undefined, { workload: false }),
+  pool('gone', '10.8.0.0/16', '', 'tenant == "broker"', { disabled: true }),
+  pool('bank-old', '10.9.0.0/16', '', 'tenant == "bank"', { disabled: true }),
 ];
 
 interface Case {
@@ -68,6 +70,12 @@ const DECIDED: [name: string, of: Case, v4: string[], bound: boolean, v6?: strin
     { tenant: 'bank', pod: { [V4]: ' open , manual ' } },
     ['open', 'manual'],
     true,
+  ],
+  [
+    'what Calico notes on a pod means nothing',
+    { pod: { 'cni.projectcalico.org/podIP': '10.0.0.1/32' } },
+    ['open'],
+    false,
   ],
   ['a pool for nobody serves whoever names it', { pod: { [V4]: 'named' } }, ['named'], true],
   ['the families are decided apart', { pod: { [V4]: 'manual' } }, ['manual'], true, ['open6']],
@@ -117,6 +125,26 @@ const REFUSED: [name: string, of: Case, says: RegExp][] = [
   ['an empty list', { pod: { [V4]: '[]' } }, /expected names of pools.*\(value "\[\]"\)/],
   ['nothing', { pod: { [V4]: '' } }, /expected names of pools/],
   ['half a list', { pod: { [V4]: '["open"' } }, /expected names of pools/],
+  [
+    'an open pool, where its namespace’s own is disabled',
+    { tenant: 'broker' },
+    /pool gone .*: it is disabled/,
+  ],
+  [
+    'an annotation that is mistyped itself',
+    { pod: { 'cni.projectcalico.org/ipv4Pool': '["open"]' } },
+    /annotation cni\.projectcalico\.org\/ipv4Pool of pod shop\/web .*did you mean cni\.projectcalico\.org\/ipv4pools/,
+  ],
+  [
+    'one of ours that does not exist',
+    { namespace: { 'network.tombolo.dev/release-polcy': 'never' } },
+    /release-polcy of namespace shop .*expected one of .*release-policy/,
+  ],
+  [
+    'what Calico has and we have not',
+    { pod: { 'cni.projectcalico.org/ipAddrsNoIpam': '["10.66.0.1"]' } },
+    /ipAddrsNoIpam of pod shop\/web says: addresses come from pools alone/,
+  ],
   ['a list of numbers', { pod: { [V4]: '[1]' } }, /expected names of pools/],
 ];
 

@@ -1,6 +1,7 @@
 import type { Family } from '../address/ip.ts';
 import { formatPrefix, type Prefix, prefixFamily } from '../address/prefix.ts';
 import { isNobody, type Labels, type Selector, selects } from '../selector/selector.ts';
+import { objectionTo } from './annotations.ts';
 
 /** What an `IPPool` says about who may draw from it. */
 export interface PoolRule {
@@ -60,10 +61,26 @@ export const ANNOTATIONS: Record<Family, string> = {
  * else those that select its namespace and its node, else the open ones that select its node. The first of these that
  * says anything is the only one that counts.
  *
- * @throws {BindingError} If an annotation names what there is not, or what may not serve this pod.
+ * @throws {BindingError} If an annotation names what there is not, or what may not serve this pod, or is mistyped itself; or if
+ *   the pools that select its namespace and its node are all disabled.
  */
 export function bind(subject: Subject, pools: readonly PoolRule[]): Source[] {
+  refuseAnnotations(subject);
   return ([4, 6] as const).map((family) => sourceOf(family, subject, pools));
+}
+
+function refuseAnnotations({ pod, namespace }: Subject): void {
+  const places = [
+    [pod?.annotations, `pod ${pod?.namespace}/${pod?.name}`],
+    [namespace?.annotations, `namespace ${pod?.namespace}`],
+  ] as const;
+  for (const [annotations = {}, object] of places) {
+    for (const name of Object.keys(annotations)) {
+      const objection = objectionTo(name);
+      if (objection === undefined) continue;
+      throw new BindingError(`Cannot do what annotation ${name} of ${object} says: ${objection}`);
+    }
+  }
 }
 
 function sourceOf(family: Family, subject: Subject, pools: readonly PoolRule[]): Source {
@@ -75,7 +92,6 @@ function sourceOf(family: Family, subject: Subject, pools: readonly PoolRule[]):
   const candidates = pools.filter(
     (pool) =>
       prefixFamily(pool.cidr) === family &&
-      !pool.disabled &&
       !pool.manual &&
       pool.workload &&
       selects(pool.nodeSelector, subject.node.labels),
@@ -85,14 +101,14 @@ function sourceOf(family: Family, subject: Subject, pools: readonly PoolRule[]):
       namespaceSelector && subject.namespace && selects(namespaceSelector, subject.namespace.labels),
   );
   if (own.length > 0) {
-    return {
-      family,
-      bound: true,
-      pools: namesOf(own),
-      why: 'the pools that select its namespace and its node',
-    };
+    const why = 'the pools that select its namespace and its node';
+    const enabled = own.filter(({ disabled }) => !disabled);
+    if (enabled.length > 0) return { family, bound: true, pools: namesOf(enabled), why };
+    throw new BindingError(`Cannot draw from pool ${namesOf(own).join(' or ')} (${why}): it is disabled`);
   }
-  const open = candidates.filter(({ namespaceSelector }) => namespaceSelector === undefined);
+  const open = candidates.filter(
+    ({ namespaceSelector, disabled }) => namespaceSelector === undefined && !disabled,
+  );
   return { family, bound: false, pools: namesOf(open), why: 'the open pools that select its node' };
 }
 
