@@ -331,8 +331,30 @@ test("a range that a node uses without having been assigned it is nobody else's"
   assert.deepEqual(plan(world([pool()], [a, taken])).conflicts, [
     '10.0.0.0/28 of a overlaps 10.0.0.0/28 of b',
   ]);
-  const gone = node('a', { reports: [lost], present: false });
-  assert.deepEqual(held(world([pool()], [gone, node('b')])), { b: ['10.0.0.0/28 claimed 1'] });
+});
+
+test('a range that a node uses that the cluster knows nothing of is kept until its agent has been asked', () => {
+  const lost = report(segment('10.0.0.0/28', { generation: 7 }), { used: 3 });
+  const unknown = node('a', { reports: [lost], present: false });
+  const first = world([pool()], [unknown, node('b')]);
+  assert.deepEqual(held(first), { a: ['10.0.0.0/28 cooling 8'], b: ['10.0.0.16/28 claimed 1'] });
+  const [{ segments = [] } = {}] = plan(first).assignments;
+  const asked = { ...unknown, segments };
+  const later = (change: Partial<NodeView>, now: number, idle = plan(world([pool()], [asked])).idle) =>
+    plan(world([pool()], [node('a', { ...asked, ...change })], { now }), idle);
+
+  const [answer] = segments.map((one) => report(one, { used: 3 }));
+  assert.ok(answer);
+  const living = later({ reports: [answer] }, 1_090_000).assignments[0]?.segments ?? [];
+  assert.deepEqual(
+    living.map(({ state, generation }) => [state, generation]),
+    [['cooling', 9]],
+  );
+
+  const dead = later({}, 1_090_000);
+  assert.deepEqual(dead.assignments[0]?.segments, []);
+  const after = later({ segments: [] }, 1_100_000, dead.idle);
+  assert.deepEqual(after.assignments, [], 'last words are asked about once');
 });
 
 test('dual stack nodes get a block of each family', () => {

@@ -3,6 +3,7 @@ import { FreeBlocks } from './blocks.ts';
 import { findClashes, strays } from './clash.ts';
 import { Draft } from './draft.ts';
 import { growth } from './growth.ts';
+import { ask } from './inquiry.ts';
 import { type Pool, reservedBlocks } from './pool.ts';
 import { reserve } from './reservation.ts';
 import { surplus } from './surplus.ts';
@@ -27,6 +28,7 @@ export function plan(world: World, idle: Idle = new Map()): Plan {
     free.set(pool.name, known);
     return known;
   };
+  for (const draft of drafts) ask(draft, world, seen);
   for (const draft of drafts) reserve(draft, world);
   const shortages: Shortage[] = [];
   const living = drafts.filter(({ node }) => node.present).sort(byNeed);

@@ -122,7 +122,8 @@ function rest(segment: Segment, node: NodeView, world: World, seen: Seen): Step 
   return { segment: cooled(segment, node, world), reason: `${range} cools down once more: ${inUse}` };
 }
 
-function cooled(segment: Segment, node: NodeView, world: World): Segment {
+/** Given back, at rest for as long as its pool says, and for the agent of a node that is gone to object. */
+export function cooled(segment: Segment, node: NodeView, world: World): Segment {
   return {
     ...segment,
     state: 'cooling',

@@ -96,6 +96,6 @@ export interface Plan {
 /** Since when a segment has been seen to be superfluous, or to cool on a node that is gone, by {@link keyOf}. */
 export type Idle = ReadonlyMap<string, number>;
 
-export function keyOf(node: string, { cidr, generation }: Segment): string {
+export function keyOf(node: string, { cidr, generation }: Pick<Segment, 'cidr' | 'generation'>): string {
   return `${node} ${formatPrefix(cidr)} ${generation}`;
 }
