@@ -5,6 +5,7 @@ import { contains } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
 import { isDiskFull } from '../ffi/systemError.ts';
 import { type Allocation, Refusal, type RefusalReason, type Request } from '../ipam/allocator.ts';
+import type { Source } from '../ipam/binding.ts';
 import type { Ipam, Reservation } from '../ipam/ipam.ts';
 import type { PodName, Terms } from './binding.ts';
 import type { ClaimHolders, ClaimRequest } from './claimHolders.ts';
@@ -43,7 +44,7 @@ export interface Supply {
   /** Tells people why a pod has no address. */
   failed(pod: PodName, error: unknown): void;
   /** Why nobody does, as far as the operator has said. */
-  reason(): string | undefined;
+  reason(source: Source): string | undefined;
 }
 
 /** The node's own IPAM, as the CNI verbs see it. */
@@ -157,12 +158,13 @@ async function reservePatiently(
   const began = performance.now();
   const left = (patience: number) => Math.max(0, began + patience - performance.now());
   for (;;) {
-    const rested = supply.mayGrow() && supply.reason() === undefined && left(REST_PATIENCE_MS) > 0;
+    const hopeful = (request.sources ?? []).every((source) => supply.reason(source) === undefined);
+    const rested = supply.mayGrow() && hopeful && left(REST_PATIENCE_MS) > 0;
     try {
       return ipam.reserve({ ...request, rested });
     } catch (error) {
       if (!(error instanceof Refusal) || !error.short || !supply.mayGrow()) throw error;
-      if (mayBorrow && supply.reason() !== undefined) throw error;
+      if (mayBorrow && supply.reason(error.short) !== undefined) throw error;
       if (error.reason !== 'resting' && left(PATIENCE_MS) === 0) throw error;
       await supply.shortage.wait(
         error.short,
@@ -174,7 +176,7 @@ async function reservePatiently(
 
 function refused({ reason, short, message }: Refusal, supply: Supply): CniError {
   if (short) supply.shortage.refused(short);
-  const why = short && supply.reason();
+  const why = short && supply.reason(short);
   return new CniError(CODES[reason], why === undefined ? message : `${message}; the operator says: ${why}`);
 }
 

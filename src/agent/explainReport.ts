@@ -29,7 +29,7 @@ export async function explainReport(
     .allocations()
     .filter((one) => one.pod?.namespace === pod.namespace && one.pod.name === pod.name);
   const pools = bindings.rules();
-  const situation = { subject, pools, usage: ipam.usage(), held, shortage: supply.reason() };
+  const situation = { subject, pools, usage: ipam.usage(), held, shortage: supply.reason };
   const explanation = explain(situation);
   const { wish, refusal } = wished(subject.pod);
   const objection = held.length > 0 ? undefined : objectionTo(subject, ipam);

@@ -1,6 +1,7 @@
 import { formatIP } from '../address/ip.ts';
 import { networkOf, parseInterfaceAddress, parsePrefix } from '../address/prefix.ts';
 import type { RecordStore } from '../attach/record.ts';
+import { OVERLAY_DEVICE } from '../datapath/overlayDevice.ts';
 import type { Books } from '../ipam/check.ts';
 import { boundAddresses, claimKey, unboundAddresses, viewOf } from '../ipam/claimObject.ts';
 import type { Ipam } from '../ipam/ipam.ts';
@@ -64,13 +65,16 @@ export async function booksOf({ ipam, records, netlink, cluster, store, node }: 
   };
 }
 
+/** Loopback, and the node's ends of pods. */
+const OURS = /^(lo$|tbo|tombolo)/;
+
 /** Networks on links that are neither ours nor the way out: `docker0` and its like. */
 function strangersNetworks(netlink: Netlink, { uplinks, ips }: NodeFacts): Books['links'] {
   const own = ips.map(formatIP);
   return listLinks(netlink)
     .filter(
       ({ name, index }) =>
-        name !== 'lo' && !uplinks.some((uplink) => uplink.index === index) && !/^(tbo|tombolo)/.test(name),
+        !OURS.test(name) && name !== OVERLAY_DEVICE && !uplinks.some((uplink) => uplink.index === index),
     )
     .flatMap(({ name, index }) =>
       listAddresses(netlink, { index })

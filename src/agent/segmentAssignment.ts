@@ -1,7 +1,8 @@
 import { type Prefix, samePrefix } from '../address/prefix.ts';
+import type { Source } from '../ipam/binding.ts';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { Log } from '../log.ts';
-import { type NodeNetwork, SHORTAGE } from '../store/kinds/nodeNetwork.ts';
+import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 import type { AgentConfig } from './config.ts';
 import { ownNetwork, segmentsOf } from './segments.ts';
 import { settling } from './settling.ts';
@@ -24,8 +25,8 @@ export interface SegmentAssignmentParts {
 }
 
 export interface SegmentAssignment {
-  /** What the operator says against another segment for this node, while it does. */
-  reason(): string | undefined;
+  /** What the operator says against another segment for whoever draws from there, while it does. */
+  reason(source: Pick<Source, 'bound' | 'pools'>): string | undefined;
   stop(): Promise<void>;
 }
 
@@ -61,10 +62,21 @@ export function assignSegments(parts: SegmentAssignmentParts): SegmentAssignment
     own,
   );
   return {
-    reason() {
-      const condition = network?.status?.conditions?.find(({ type }) => type === SHORTAGE);
-      return condition?.status === 'True' ? condition.message : undefined;
-    },
+    reason: (source) => shortageOf(source, network?.status?.shortages ?? []),
     stop: assign.stop,
   };
+}
+
+type Shortages = NonNullable<NonNullable<NodeNetwork['status']>['shortages']>;
+
+/** Why no segment comes: none of the pools has one. That others have none is nothing to whoever does not draw from them. */
+export function shortageOf(
+  { bound, pools }: Pick<Source, 'bound' | 'pools'>,
+  shortages: Shortages,
+): string | undefined {
+  const open = bound ? [] : shortages.filter(({ pool }) => pool === undefined);
+  const each = pools.map((name) => shortages.filter(({ pool }) => pool === name));
+  const found = open.length > 0 || each.some((one) => one.length === 0) ? open : each.flat();
+  const reasons = new Set(found.map(({ reason }) => reason));
+  return reasons.size > 0 ? [...reasons].join('; ') : undefined;
 }

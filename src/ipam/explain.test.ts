@@ -29,7 +29,7 @@ function situation(more: Partial<Situation> = {}, annotations: Record<string, st
     pools: POOLS,
     usage: [usage('10.0.0.0/28', 'open', 16n, 3)],
     held: [],
-    shortage: undefined,
+    shortage: () => undefined,
     ...more,
   };
 }
@@ -57,7 +57,7 @@ test('free addresses are counted, and a family without a pool is named', () => {
 test('on a full node the operator’s reason is told, where there is one', () => {
   const full = { usage: [usage('10.0.0.0/28', 'open', 16n, 16)] };
   assert.match(explain(situation(full)).families[0]?.outlook ?? '', /asks the operator for a segment/);
-  const short = { ...full, shortage: 'pool open has no free block' };
+  const short = { ...full, shortage: () => 'pool open has no free block' };
   assert.match(
     explain(situation(short)).families[0]?.outlook ?? '',
     /pool open has no free block\. An ADD asks other nodes to lend one/,

@@ -33,8 +33,8 @@ export interface Situation {
   readonly usage: readonly SegmentUsage[];
   /** What the pod holds. */
   readonly held: readonly Allocation[];
-  /** What the operator says against another segment for the node, while it does. */
-  readonly shortage: string | undefined;
+  /** What the operator says against another segment for whoever draws from there, while it does. */
+  readonly shortage: (source: Source) => string | undefined;
 }
 
 export function explain(situation: Situation): Explanation {
@@ -83,7 +83,7 @@ function explainFamily(source: Source, { usage, shortage }: Situation): FamilyEx
     free: String(capacity - BigInt(used)),
   }));
   const free = mine.reduce((sum, { capacity, used }) => sum + capacity - BigInt(used), 0n);
-  return { family, bound, pools, why, segments, outlook: outlookOf(source, free, shortage) };
+  return { family, bound, pools, why, segments, outlook: outlookOf(source, free, shortage(source)) };
 }
 
 function outlookOf({ family, pools }: Source, free: bigint, shortage: string | undefined): string {

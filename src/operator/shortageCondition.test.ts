@@ -21,6 +21,7 @@ test('a shortage is said once, with its reasons, beside what others say', () => 
   const told = withShortage(network, [shortage, shortage], NOON);
   assert.deepEqual(told?.status, {
     ready: true,
+    shortages: [shortage, shortage].map(({ pool, reason }) => ({ pool, reason })),
     conditions: [
       { type: 'Other', status: 'True' },
       {
@@ -32,7 +33,7 @@ test('a shortage is said once, with its reasons, beside what others say', () => 
       },
     ],
   });
-  assert.equal(withShortage(told, [shortage], LATER), undefined);
+  assert.equal(withShortage(told, [shortage, shortage], LATER), undefined);
 });
 
 test('another reason keeps the time since when; the end of the shortage is a transition', () => {

@@ -201,6 +201,22 @@ describe('pools', () => {
     });
   });
 
+  test('a pool that is full is nothing to pods that draw from another one: they wait for its first block, and have it', async () => {
+    const bound = { nodeSelector: '!all()', blockSize: 32 };
+    const cluster = await Cluster.of({
+      full: { ...bound, cidr: '10.83.0.0/32' },
+      roomy: { ...bound, cidr: '10.84.0.0/24' },
+    });
+    for (const name of ['full', 'roomy']) cluster.drop('Namespace', name, { [POOLS4]: name });
+    assert.deepEqual((await cluster.add('full/a')).addresses, ['10.83.0.0/32']);
+    assert.match((await cluster.add('full/b')).msg ?? '', /pool full \(10\.83\.0\.0\/32\) has no free block/);
+    await eventually(async () => {
+      const { status } = await cluster.json('get', 'nodenetwork', `q${count}`);
+      assert.match(status.shortages?.[0]?.reason ?? '', /pool full/);
+    });
+    assert.deepEqual((await cluster.add('roomy/a')).addresses, ['10.84.0.0/32']);
+  });
+
   test('an address rests as long as its pool says, and the node gets a block rather than use it before', async () => {
     const spec = {
       cidr: '10.83.0.0/30',

@@ -71,6 +71,8 @@ const body = object(
         borrowed: listOf(ip),
         segments: listOf(segmentReport),
         requests: listOf(request),
+        /** What the operator cannot give it, and why: of this pool, or of any open one. */
+        shortages: listOf(openObject({ reason: text() }, { pool: text() })),
         conditions,
         ready: boolean(),
       },

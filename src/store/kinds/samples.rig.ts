@@ -44,7 +44,7 @@ spec: {segments: [{cidr: 10.0.0.0/26, pool: rack-a, gateway: 10.0.0.1, state: ac
   until: '2026-01-01T00:00:00Z', reserved: [10.0.0.0/30]}]}
 status: {nodeIPs: [192.0.2.1], routing: overlay, borrowed: ['fd00::7'],
   segments: [{cidr: 10.0.0.0/26, generation: 2, drained: false, used: 3, pinned: false, reserved: 4, gateway: 10.0.0.1}],
-  requests: [{family: 4, addresses: 1, pool: rack-a}], conditions: [${CONDITION}], ready: true}`,
+  requests: [{family: 4, addresses: 1, pool: rack-a}], shortages: [{pool: rack-a, reason: text}], conditions: [${CONDITION}], ready: true}`,
   IPClaim: `
 spec: {owner: {kind: StatefulSet, name: db, uid: u}, pool: rack-a, addresses: [10.0.0.9], releasePolicy: Immutable,
   ttlSeconds: 60, loan: {family: 4, from: node-1, to: node-2, container: c}}
