@@ -8,6 +8,8 @@ import { SpeakerThread } from './thread.ts';
 /** Of this process alone, and none that the kernel gives out. */
 const PORT = 20_000 + (process.pid % 10_000);
 
+const LIMITED = { timeout: 120_000 };
+
 const config = (us: number, them: number) =>
   parseRouterConfig(`
 asn: ${65000 + us}
@@ -33,7 +35,7 @@ async function state(thread: SpeakerThread): Promise<SpeakerStatus['neighbours']
   return (body as SpeakerStatus).neighbours[0];
 }
 
-test('two speakers in threads find each other, answer, take a configuration and end', async () => {
+test('two speakers in threads find each other, answer, take a configuration and end', LIMITED, async () => {
   const a = await start(1, 2);
   const b = await start(2, 1);
   try {
@@ -53,7 +55,7 @@ test('two speakers in threads find each other, answer, take a configuration and 
   }
 });
 
-test('an address that is taken is an error of the start', async () => {
+test('an address that is taken is an error of the start', LIMITED, async () => {
   const a = await start(3, 4);
   try {
     await assert.rejects(start(3, 4), new RegExp(`Cannot listen on 127\\.1\\.0\\.3:${PORT}: .*EADDRINUSE`));

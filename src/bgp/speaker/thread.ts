@@ -17,6 +17,9 @@ export interface ThreadOptions {
   failed(error: Error): void;
 }
 
+/** A thread that has not ended by then, in ms, is ended: sessions take a second at most to say that they go. */
+const STOP_TIME = 5_000;
+
 const GONE: Answer = { status: 503, body: { error: 'the speaker does not run' } };
 
 /** The main thread's handle on a speaker in a thread of its own. */
@@ -76,7 +79,9 @@ export class SpeakerThread {
   /** Resolves when the thread has ended. */
   async stop(how: 'restart' | 'shutdown', text = ''): Promise<void> {
     this.#tell({ type: 'stop', how, text });
+    const limit = setTimeout(() => void this.#worker.terminate(), STOP_TIME);
     await this.ended;
+    clearTimeout(limit);
   }
 
   #tell(message: ToThread): void {
