@@ -118,8 +118,8 @@ for (const routing of ['underlay', 'overlay'] as const) {
         assert.ok(handedOver >= TURNS, `${handedOver} handed over`);
         assert.equal(grown('asked', 'encapsulated'), handedOver, 'put into their tunnel by a program');
         const byProgram = grown('holder', 'decapsulated');
-        // One that comes when its way is not believed any more is looked at anew, behind the device.
-        assert.ok(byProgram >= 0.9 * handedOver, `${byProgram} of ${handedOver} taken out by a program`);
+        // One that comes when its way is not believed any more is looked at anew, behind the device: on a crowded machine many.
+        assert.ok(byProgram >= handedOver / 2, `${byProgram} of ${handedOver} taken out by a program`);
         assert.equal(
           byProgram + after.byDevice - before.byDevice,
           handedOver,
