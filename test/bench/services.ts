@@ -12,7 +12,7 @@ import { type Kind, type Load, measure, SERVER_PORT } from './servicesLoad.ts';
 import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
 import { ServiceNodes } from './servicesNodes.ts';
 
-const ROUNDS = Number(process.argv[2] ?? 7);
+const ROUNDS = Number(process.argv[2] ?? 11);
 const FLAT_ROUNDS = Number(process.argv[3] ?? 7);
 /** All by default. */
 const SECTIONS = (process.argv[4] ?? 'node,nodes,sizes').split(',');
