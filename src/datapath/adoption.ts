@@ -98,7 +98,7 @@ export function* readSets(
 }
 
 interface Found {
-  endpoint: Endpoint;
+  readonly endpoint: Endpoint;
   service: Service;
   readonly addresses: IP[];
   slots?: number[];
@@ -112,8 +112,8 @@ function enter(found: Map<number, Found>, endpoint: Endpoint, service: Service):
     found.set(service.number, { endpoint, service, addresses: [endpoint.address], backends: [], ranges: [] });
     return;
   }
-  known.endpoint = endpoint;
-  known.addresses.push(endpoint.address);
+  // A run cut short while a set went from one port to another leaves it on both. It has one: the other goes, as nobody's.
+  if (endpoint.port === known.endpoint.port) known.addresses.push(endpoint.address);
   // A run cut short between two frontends of a set leaves one behind; the slots of both are there.
   if (((service.generation - known.service.generation) | 0) > 0) known.service = service;
 }

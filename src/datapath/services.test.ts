@@ -432,6 +432,28 @@ describe('the planner', () => {
     assert.match(maps.lookUp({ ...at('10.96.0.1'), port: 30081 }), /^10\.1\.0\.1/);
   });
 
+  test('finds its way again where it was killed while a set went to another port and address', () => {
+    const first = service('a', '10.96.0.1', ['10.1.0.1']);
+    const moving = (address: string, port: number): ServiceChange => {
+      const { key, view } = service('b', address, ['10.1.0.2']);
+      return { key, view: { ...view, sets: view.sets.map((set) => ({ ...set, port })) } };
+    };
+    for (let cut = 0; cut < 8; cut++) {
+      const maps = new Maps();
+      const killed = newPlanner();
+      for (const change of [first, moving('10.96.0.1', 30080)]) maps.apply(killed.plan([change]).steps);
+      maps.apply(killed.plan([moving('10.96.0.9', 80)]).steps, cut);
+      const planner = newPlanner();
+      maps.apply(planner.adopt(maps.programmed()).steps);
+      assertTidy(maps, planner);
+      for (const change of [first, moving('10.96.0.9', 80)]) maps.apply(planner.plan([change]).steps);
+      maps.apply(planner.reconcile()?.steps ?? []);
+      assert.match(maps.lookUp(at('10.96.0.1')), /^10\.1\.0\.1/, `cut after ${cut} writes`);
+      assert.match(maps.lookUp(at('10.96.0.9')), /^10\.1\.0\.2/);
+      assert.equal(maps.lookUp({ ...at('10.96.0.1'), port: 30080 }), 'no such port');
+    }
+  });
+
   test('touches only the entries of the service that changes', () => {
     const planner = newPlanner();
     const address = (index: number) => `10.97.${index >> 8}.${index & 255}`;
