@@ -135,16 +135,19 @@ SUBPROGRAM bool is_taken(const struct new_flow *new GIVEN)
 	return find_flow(&reply_key);
 }
 
-/* Whether a socket of the pod has the tuple straight to the backend, so that no flow to a service may have it. */
+/* Whether a socket of the pod has the tuple straight to the backend, which may be in no table, so that no other flow may
+ * have it. Under the port that the packet comes from, a flow straight to the backend is the socket's own. */
 static __always_inline bool taken_by_socket(struct __sk_buff *skb, const struct new_flow *new,
 					    const struct flow_key *reply_key)
 {
-	if (new->flow.flags & FLOW_DIRECT)
+	bool changed = reply_key->destination_port != new->key.source_port;
+	if (new->flow.flags & FLOW_DIRECT && !changed)
 		return false;
 	if (new->key.protocol == IPPROTO_TCP)
 		return has_connection(skb, reply_key);
-	return new->key.protocol == IPPROTO_UDP && reply_key->destination_port == new->key.source_port &&
-	       is_peer_of_socket(skb, &new->flow.address, new->flow.port);
+	if (new->key.protocol != IPPROTO_UDP)
+		return false;
+	return changed ? has_udp_socket(skb, reply_key) : is_peer_of_socket(skb, &new->flow.address, new->flow.port);
 }
 
 /* Whether a reply half is that of the new flow's key: of an earlier flow from there to the same frontend. */

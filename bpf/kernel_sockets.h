@@ -45,6 +45,18 @@ SUBPROGRAM bool has_connection(struct __sk_buff *skb, const struct flow_key *key
 	return connection;
 }
 
+/* Whether a UDP socket of the pod would take the key's packets. */
+SUBPROGRAM bool has_udp_socket(struct __sk_buff *skb, const struct flow_key *key GIVEN)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 size = fill_tuple(&tuple, &key->source, key->source_port, &key->destination, key->destination_port);
+	struct bpf_sock *socket = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!socket)
+		return false;
+	bpf_sk_release(socket);
+	return true;
+}
+
 static __always_inline bool sent_by_tcp_socket(struct __sk_buff *skb)
 {
 	struct bpf_sock *socket = skb->sk;
