@@ -9,13 +9,14 @@ import { listNamespace } from '../datapath/namespaces.ts';
 import { type DatapathPodPrograms, datapathPodPrograms } from '../datapath/podPrograms.ts';
 import { loadDatapath } from '../datapath/programs.ts';
 import { openServiceMaps } from '../datapath/serviceMaps.ts';
-import { attachUplinks, uplinksAreServed } from '../datapath/uplink.ts';
+import { attachUplinks } from '../datapath/uplink.ts';
 import type { Log } from '../log.ts';
 import { namespaceCookie } from '../netlink/namespace.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import type { AnnouncedClusterIPs } from './announcedClusterIPs.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
+import { watchFilters } from './filterWatch.ts';
 import { announceNode, OutgoingAddresses } from './masquerade.ts';
 import { ServiceTable } from './serviceTable.ts';
 import { endUdpSockets } from './udpSockets.ts';
@@ -75,15 +76,16 @@ export function startDatapath({ config, node, netlink, records, announced, log }
   });
   const flows = new FlowCollector(bpfDir, log);
   flows.start();
-  const guard = setInterval(() => mendUplinks({ config, node, netlink, log }), GUARD_MS).unref();
+  const nodeChanged = () => joinNetwork({ config, node, netlink });
+  const watch = watchFilters({ bpfDir, netlink, records, pods, nodeChanged, log });
   return {
     services,
     flows,
     pods,
     outgoing,
-    nodeChanged: () => joinNetwork({ config, node, netlink }),
+    nodeChanged,
     close() {
-      clearInterval(guard);
+      watch.close();
       flows[Symbol.dispose]();
       maps[Symbol.dispose]();
     },
@@ -99,20 +101,6 @@ function joinNetwork({ config, node, netlink }: Pick<DatapathParts, 'config' | '
     netlink,
     node.uplinks.map(({ index }) => index),
   );
-}
-
-/** Who cleans up a device takes along what is not his, as the tools of other networks do when they leave; nobody is told. */
-const GUARD_MS = 2_000;
-
-function mendUplinks({ config, node, netlink, log }: Omit<DatapathParts, 'records' | 'announced'>): void {
-  try {
-    if (uplinksAreServed(config.bpfDir, netlink)) return;
-    joinNetwork({ config, node, netlink });
-    log.warning('programs were taken off an uplink, and are back');
-  } catch (error) {
-    // A device that is gone: whoever follows the node's devices does what there is to do.
-    log.debug('cannot look at the programs of the uplinks', { error });
-  }
 }
 
 /** Everything about it is what it is now. */

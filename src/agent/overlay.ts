@@ -97,7 +97,11 @@ export function joinOverlay({ config, node, ipam, netlink, store, log }: Overlay
   );
 
   const inputs = followOverlayInputs(store, node.name, settle.soon);
-  const watch = monitor(['link', 'route'], (event) => {
+  const watch = monitor(['link', 'route', 'filter'], (event) => {
+    if (event.kind === 'filter' && end.isStripped(event.index)) {
+      log.warning('programs were taken off tbvxlan, and are put back');
+      settle.soon();
+    }
     if ((current.overlay || current.handover) && isLoss(event)) settle.soon();
   });
 

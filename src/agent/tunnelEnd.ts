@@ -1,5 +1,10 @@
 import { isIPv4 } from '../address/ip.ts';
-import { ensureOverlayDevice, OVERLAY_OVERHEAD, removeOverlayDevice } from '../datapath/overlayDevice.ts';
+import {
+  ensureOverlayDevice,
+  OVERLAY_OVERHEAD,
+  overlayIsServed,
+  removeOverlayDevice,
+} from '../datapath/overlayDevice.ts';
 import { writeOverlayRoutes } from '../datapath/overlayRoutes.ts';
 import type { TunnelPlan } from '../datapath/tunnelPlan.ts';
 import { writeTunnels } from '../datapath/tunnels.ts';
@@ -24,6 +29,7 @@ export interface TunnelEndParts {
 export class TunnelEnd {
   readonly #parts: TunnelEndParts;
   #uplinkMtu = ETHERNET_MTU;
+  #device: { readonly index: number; readonly takesOver: boolean } | undefined;
 
   constructor(parts: TunnelEndParts) {
     this.#parts = parts;
@@ -38,6 +44,12 @@ export class TunnelEnd {
     await (plan.overlay || plan.handover ? this.#join(plan) : this.#leave(plan));
   }
 
+  /** Whether this is the device of the tunnels, and somebody has taken programs off it. */
+  isStripped(index: number): boolean {
+    const device = this.#device;
+    return device?.index === index && !overlayIsServed(this.#parts.netlink, index, device.takesOver);
+  }
+
   async #join(plan: TunnelPlan): Promise<void> {
     const { config, ipam, netlink } = this.#parts;
     const { bpfDir, vxlanPort: port } = config;
@@ -49,6 +61,7 @@ export class TunnelEnd {
     const mtu = this.#mtu();
     const device = { address, port, mtu, addresses, takesOver: plan.handover };
     const vxlan = ensureOverlayDevice(bpfDir, netlink, device);
+    this.#device = { index: vxlan, takesOver: plan.handover };
     writeTunnels(bpfDir, plan.prefixes);
     changeThisNode(bpfDir, { vxlan, address, overlay_mtu: mtu, tunnel_port: port });
     const tunnelled = plan.prefixes.filter(({ endpoint, of }) => endpoint !== undefined && of === 'pods');
@@ -65,6 +78,7 @@ export class TunnelEnd {
     writeTunnels(config.bpfDir, plan.prefixes);
     changeThisNode(config.bpfDir, { vxlan: 0, address: this.#address, overlay_mtu: this.#mtu() });
     removeOverlayDevice(netlink);
+    this.#device = undefined;
     await freeOverlayAddresses(ipam);
   }
 

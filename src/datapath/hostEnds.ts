@@ -6,6 +6,7 @@ import { readSpec } from '../attach/recordText.ts';
 import { type BpfMap, openMap } from '../ebpf/map.ts';
 import { messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
+import { findLink } from '../netlink/link.ts';
 import { type Netlink, openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
 import { attachFilters, detachFilter, type FilterHook, prepareFilters, programOfFilter } from './filters.ts';
@@ -154,14 +155,54 @@ function isStanding(record: AttachmentRecord): record is Standing {
   return record.state === 'attached' && record.attached?.host !== undefined && record.bootId === bootId();
 }
 
+/**
+ * Puts the programs back where somebody has taken them off, at the host ends of these attachments.
+ *
+ * @param node A socket in the node's namespace.
+ * @returns Which lacked any. @throws {SystemError} If the kernel refuses one; the others have theirs.
+ */
+export function mendHostEnds(
+  bpfDir: string,
+  node: Netlink,
+  records: readonly AttachmentRecord[],
+  mode: ForwardingMode,
+): string[] {
+  const directory = pinDirectory(bpfDir);
+  const bare = records
+    .filter(isStanding)
+    .map(({ spec, attached }) => ({
+      id: spec.id,
+      end: hostEndOf({ spec: readSpec(spec), ...attached }, mode),
+    }))
+    .filter(
+      ({ end }) => misplaced(directory, node, end).length > 0 && findLink(node, end.index) !== undefined,
+    );
+  const hooks = bare.flatMap(({ end }) => hooksOf(end.index));
+  prepareFilters(node, hooks);
+  withPrograms(directory, (programs) => attachFilters(node, hooks, programs));
+  return bare.map(({ id }) => id);
+}
+
+/** The places of a host end where its program is not, with what is there. */
+function misplaced(
+  directory: PinDirectory,
+  node: Netlink,
+  { index, byStack }: HostEndOfPod,
+): { readonly program: string; readonly found: number | undefined }[] {
+  if (byStack?.kind === 'queue') return [];
+  return hooksOf(index).flatMap((hook) => {
+    const found = programOfFilter(node, hook);
+    return found === pinnedProgramId(directory.program(hook.program))
+      ? []
+      : [{ program: hook.program, found }];
+  });
+}
+
 /** @throws {Error} Naming what is missing. */
 export function checkHostEnd(bpfDir: string, node: Netlink, end: HostEndOfPod): void {
   const directory = pinDirectory(bpfDir);
-  for (const hook of end.byStack?.kind === 'queue' ? [] : hooksOf(end.index)) {
-    const found = programOfFilter(node, hook);
-    if (found !== pinnedProgramId(directory.program(hook.program))) {
-      throw new Error(`Cannot find ${hook.program} at the host end: ${found ?? 'nothing'} is attached`);
-    }
+  for (const { program, found } of misplaced(directory, node, end)) {
+    throw new Error(`Cannot find ${program} at the host end: ${found ?? 'nothing'} is attached`);
   }
   withPods(directory, (map) => {
     for (const address of end.addresses) {

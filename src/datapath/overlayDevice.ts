@@ -9,7 +9,7 @@ import { replaceNeighbour } from '../netlink/neighbour.ts';
 import type { Netlink } from '../netlink/socket.ts';
 import { addVxlan } from '../netlink/vxlan.ts';
 import { pinDirectory } from './directory.ts';
-import { attachFilters, detachFilter, type FilterHook } from './filters.ts';
+import { attachFilters, detachFilter, type FilterHook, programOfFilter } from './filters.ts';
 import { withPrograms } from './pinnedPrograms.ts';
 
 /** One device for all tunnels: the programs tell it with each packet where to. */
@@ -66,6 +66,12 @@ export function ensureOverlayDevice(bpfDir: string, node: Netlink, wanted: Overl
   }
   giveAddresses(node, link.index, wanted.addresses);
   return link.index;
+}
+
+/** Whether the programs are where {@link ensureOverlayDevice} has put them. */
+export function overlayIsServed(node: Netlink, index: number, takesOver: boolean): boolean {
+  const hooks = [...hooksOf(index), ...(takesOver ? [takeoverHook(index)] : [])];
+  return hooks.every((hook) => programOfFilter(node, hook) !== undefined);
 }
 
 export function removeOverlayDevice(node: Netlink): void {

@@ -7,7 +7,7 @@ import { listPins } from '../ebpf/pin.ts';
 import { messageOf } from '../errors.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { namespaceCookie, namespaceIdentity, sameNamespace, withNamespace } from '../netlink/namespace.ts';
-import { openNetlink } from '../netlink/socket.ts';
+import { type Netlink, openNetlink } from '../netlink/socket.ts';
 import { type PinDirectory, pinDirectory } from './directory.ts';
 import { attachFilters, detachFilter, programOfFilter } from './filters.ts';
 import {
@@ -16,6 +16,7 @@ import {
   type ForwardingMode,
   forgetHostEnd,
   hostEndOf,
+  mendHostEnds,
   prepareHostEnd,
   type ReplaceFailure,
   replaceHostEnds,
@@ -41,6 +42,8 @@ export interface DatapathPodPrograms extends PodPrograms {
   replaceAll(): ReplaceFailure[];
   /** The same for the host ends alone, when what {@link ForwardingMode} says of their pods has changed. */
   refreshHostEnds(): ReplaceFailure[];
+  /** Puts programs back at the host ends of these attachments: see {@link mendHostEnds}. */
+  mendHostEnds(node: Netlink, ids: readonly string[]): string[];
 }
 
 const FAST: ForwardingMode = { way: 'fast', keepsAddress: () => false };
@@ -110,6 +113,14 @@ export function datapathPodPrograms(options: PodProgramsOptions): DatapathPodPro
     checkHost(end) {
       checkHostEnd(bpfDir, end.netlink, hostEndOf(end, forwarding));
     },
+
+    mendHostEnds: (node, ids) =>
+      mendHostEnds(
+        bpfDir,
+        node,
+        ids.flatMap((id) => records.read(id) ?? []),
+        forwarding,
+      ),
 
     refreshHostEnds: () => replaceHostEnds(bpfDir, records.list().records, forwarding),
 

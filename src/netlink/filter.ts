@@ -6,7 +6,7 @@ import type { Netlink, Sink } from './socket.ts';
 /** eBPF programs at `clsact`, whose return value is the verdict: man 8 tc-bpf with `direct-action`. */
 
 const RTM_NEWTFILTER = 44;
-const RTM_DELTFILTER = 45;
+export const RTM_DELTFILTER = 45;
 const RTM_GETTFILTER = 46;
 
 /** clsact's two sides (TC_H_MIN_INGRESS, TC_H_MIN_EGRESS). */

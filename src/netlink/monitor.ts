@@ -5,9 +5,11 @@ import { checked } from '../ffi/libc.ts';
 import { hasCode } from '../ffi/systemError.ts';
 import { type AssignedAddress, RTM_DELADDR, RTM_NEWADDR, readAddress } from './address.ts';
 import { AF_UNSPEC } from './family.ts';
+import { RTM_DELTFILTER } from './filter.ts';
 import { type Link, RTM_DELLINK, RTM_NEWLINK, readLink } from './link.ts';
 import { type Message, readMessages } from './message.ts';
 import { type Neighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } from './neighbour.ts';
+import { RTM_DELQDISC } from './qdisc.ts';
 import { type InstalledRoute, inTables, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from './route.ts';
 import { RTM_DELRULE, RTM_NEWRULE, type Rule, readRule } from './rule.ts';
 import { openRouteSocket, receive, SOL_NETLINK } from './socket.ts';
@@ -24,6 +26,7 @@ const SO_RCVBUFFORCE = 33;
 const GROUPS = {
   link: [1],
   neighbour: [3],
+  filter: [4],
   address: [5, 9],
   route: [7, 11],
   rule: [8, 19],
@@ -46,6 +49,8 @@ export type KernelEvent =
   | { readonly kind: 'route'; readonly change: Change; readonly route: InstalledRoute }
   | { readonly kind: 'neighbour'; readonly change: Change; readonly neighbour: Neighbour }
   | { readonly kind: 'rule'; readonly change: Change; readonly rule: Rule }
+  /** A filter of this device is gone, or several at once with the qdisc that carried them; not told where the device is gone, too. */
+  | { readonly kind: 'filter'; readonly change: 'deleted'; readonly index: number }
   /** The kernel had to drop events: what is known must be compared with a dump. */
   | { readonly kind: 'overrun' };
 
@@ -178,6 +183,9 @@ function readEvent(message: Message): KernelEvent | undefined {
       const rule = readRule(message);
       return rule && { kind: 'rule', change: changeOf(type, RTM_NEWRULE), rule };
     }
+    case RTM_DELQDISC:
+    case RTM_DELTFILTER:
+      return { kind: 'filter', change: 'deleted', index: payload.readInt32LE(4) };
     default:
       return undefined;
   }

@@ -5,7 +5,7 @@ import type { Netlink, Sink } from './socket.ts';
 /** Queueing disciplines, of which Tombolo needs `clsact`, the place for filters: man 8 tc, `struct tcmsg`. */
 
 const RTM_NEWQDISC = 36;
-const RTM_DELQDISC = 37;
+export const RTM_DELQDISC = 37;
 const RTM_GETQDISC = 38;
 export const TC_HEADER = 20;
 

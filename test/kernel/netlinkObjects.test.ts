@@ -215,7 +215,7 @@ test('a monitor tells of every kind of change, and a port leaving its bridge is 
   const { at, nl, index } = node('monitor');
   const events: KernelEvent[] = [];
   const watch = at.inside(() =>
-    monitor(['link', 'address', 'route', 'neighbour', 'rule'], (event) => events.push(event)),
+    monitor(['link', 'address', 'route', 'neighbour', 'rule', 'filter'], (event) => events.push(event)),
   );
   t.after(() => watch.close());
   addBridge(nl, { name: 'fabric', up: true });
@@ -226,6 +226,8 @@ test('a monitor tells of every kind of change, and a port leaving its bridge is 
   addRoute(nl, { prefix: net('10.11.0.0/16'), nextHops: [{ index }] });
   addRule(nl, { family: 4, priority: 77 });
   at.run('ip', 'neigh', 'add', '10.9.0.5', 'lladdr', '02:00:00:00:00:05', 'dev', 'near');
+  ensureClsact(nl, index);
+  deleteClsact(nl, index);
   deleteLink(nl, 'fabric');
   await until(() => events.some((event) => event.kind === 'link' && event.change === 'deleted'));
   const seen = events.map(
@@ -237,6 +239,7 @@ test('a monitor tells of every kind of change, and a port leaving its bridge is 
     'route new 10.11.0.0/16',
     'rule new 77',
     `neighbour new ${ip('10.9.0.5')}`,
+    `filter deleted ${index}`,
   ]) {
     assert.ok(seen.includes(wanted), `${wanted} in ${seen}`);
   }
@@ -364,6 +367,8 @@ function objectOf(event: KernelEvent): string {
       return String(event.neighbour.address);
     case 'rule':
       return String(event.rule.priority);
+    case 'filter':
+      return String(event.index);
     case 'overrun':
       return '';
   }
