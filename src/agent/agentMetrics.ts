@@ -4,11 +4,12 @@ import type { StatusParts } from './statusReport.ts';
 
 /** What Prometheus is told of the agent itself. */
 export function agentMetrics({
+  node,
   store,
   stalls,
   records,
   cluster,
-}: Pick<StatusParts, 'store' | 'stalls' | 'records' | 'cluster'>): Metric[] {
+}: Pick<StatusParts, 'node' | 'store' | 'stalls' | 'records' | 'cluster'>): Metric[] {
   const gauge = (name: string, help: string, value: number): Metric => ({
     name: `tombolo_${name}`,
     help,
@@ -27,6 +28,11 @@ export function agentMetrics({
     gauge('store_synced', 'Whether everything has been listed once.', store.synced ? 1 : 0),
     gauge('store_reachable', 'Whether the store can be reached.', store.interrupted === undefined ? 1 : 0),
     gauge('store_problems', 'Objects in the store that cannot be accepted.', store.store.problems().length),
+    gauge(
+      'node_addresses_missing',
+      'Addresses that nodeIP says and no device of the node has.',
+      node.missing.length,
+    ),
     gauge('services', 'Services in the store.', services),
     gauge('endpoint_slices', 'Endpoint slices in the store.', slices),
     gauge('endpoints', 'Pods attached to this node.', records.list().records.length),

@@ -16,6 +16,8 @@ export interface NodeFacts {
   readonly ip: IP | undefined;
   /** Every address of the node that peers may use, {@link ip} first: one of each family. */
   readonly ips: readonly IP[];
+  /** Those of them that the configuration says and no device of the node has, as before VRRP or DHCP has given it. */
+  readonly missing: readonly IP[];
   /** Where packets leave towards the leaves, the preferred one first; none on a node without a default route. */
   readonly uplinks: readonly Uplink[];
   /** The cgroup for the socket programs; none where they are switched off or there is no cgroup v2. */
@@ -34,9 +36,9 @@ export interface DetectedNode extends NodeFacts {
  */
 export function detectNode(config: AgentConfig, netlink: Netlink, log: Log): DetectedNode {
   const found = findUplinks(netlink, config.uplink);
-  const [missing] = found.missing;
-  if (missing !== undefined) {
-    throw new Error(`Cannot use uplink: there is no such device (value ${missing})`);
+  const [absent] = found.missing;
+  if (absent !== undefined) {
+    throw new Error(`Cannot use uplink: there is no such device (value ${absent})`);
   }
   const addressesNow = (uplinks: readonly Uplink[], former: readonly IP[]) =>
     chooseAddresses(
@@ -46,6 +48,14 @@ export function detectNode(config: AgentConfig, netlink: Netlink, log: Log): Det
     );
   let uplinks = found.uplinks;
   let ips = addressesNow(uplinks, []);
+  let missing: readonly IP[] = [];
+  const lookForMissing = () => {
+    const before = missing;
+    missing = unassigned(netlink, config.nodeIP);
+    for (const address of missing.filter((one) => !before.includes(one)))
+      log.warning(missingAddress(address));
+  };
+  lookForMissing();
   for (const problem of found.problems) log.warning(problem);
   if (ips.length === 0) log.warning('no node address: no default route, and nodeIP is not set');
   return {
@@ -57,22 +67,26 @@ export function detectNode(config: AgentConfig, netlink: Netlink, log: Log): Det
     get ips() {
       return ips;
     },
+    get missing() {
+      return missing;
+    },
     get uplinks() {
       return uplinks;
     },
     look() {
-      const before = textOf(uplinks, ips);
+      const before = textOf(uplinks, ips, missing);
       const now = findUplinks(netlink, config.uplink);
       for (const problem of now.problems) log.warning(problem);
       uplinks = now.uplinks;
       ips = addressesNow(uplinks, ips);
-      return textOf(uplinks, ips) !== before;
+      lookForMissing();
+      return textOf(uplinks, ips, missing) !== before;
     },
   };
 }
 
-function textOf(uplinks: readonly Uplink[], ips: readonly IP[]): string {
-  return JSON.stringify([uplinks, ips.map(formatIP)]);
+function textOf(uplinks: readonly Uplink[], ...addresses: (readonly IP[])[]): string {
+  return JSON.stringify([uplinks, addresses.map((each) => each.map(formatIP))]);
 }
 
 /** As the kernel lists them: primary before secondary. */
@@ -80,6 +94,21 @@ function globalAddresses(netlink: Netlink, index: number): IP[] {
   return listAddresses(netlink, { index })
     .filter(({ scope, duplicate }) => scope === 'global' && !duplicate)
     .map(({ address }) => address.address);
+}
+
+/** Those that no device has, whichever: an address of a service may be on one that is no uplink. */
+function unassigned(netlink: Netlink, addresses: readonly IP[]): IP[] {
+  if (addresses.length === 0) return [];
+  const assigned = new Set(listAddresses(netlink).map(({ address }) => address.address));
+  return addresses.filter((address) => !assigned.has(address));
+}
+
+/** What is wrong, and what follows from it. */
+export function missingAddress(address: IP): string {
+  return (
+    `no device of the node has ${formatIP(address)}, which nodeIP says: ` +
+    'node ports, hidden pods, tunnels and BGP sessions by it work once one has it'
+  );
 }
 
 function cgroupOf({ cgroup, services }: AgentConfig, log: Log): string | undefined {

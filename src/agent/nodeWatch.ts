@@ -48,7 +48,7 @@ export function watchNode(
 }
 
 /** Pods come and go with links, addresses and routes of theirs: those are not looked at. */
-function concerns(event: KernelEvent, { uplinks }: DetectedNode, names: readonly string[]): boolean {
+function concerns(event: KernelEvent, { uplinks, ips }: DetectedNode, names: readonly string[]): boolean {
   const isUplink = (index: number) => uplinks.some((uplink) => uplink.index === index);
   switch (event.kind) {
     case 'overrun':
@@ -56,7 +56,11 @@ function concerns(event: KernelEvent, { uplinks }: DetectedNode, names: readonly
     case 'link':
       return isUplink(event.index) || (names.length > 0 && names.includes(event.link.name));
     case 'address':
-      return isUplink(event.address.index) || event.address.index === LOOPBACK;
+      return (
+        isUplink(event.address.index) ||
+        event.address.index === LOOPBACK ||
+        ips.includes(event.address.address.address)
+      );
     case 'route':
       return event.route.prefix.length === 0;
     default:

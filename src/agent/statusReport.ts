@@ -6,7 +6,7 @@ import type { Bgp } from './bgp.ts';
 import type { Cluster } from './cluster.ts';
 import type { AgentConfig } from './config.ts';
 import type { Datapath } from './datapath.ts';
-import { type NodeFacts, uplinkNames } from './detect.ts';
+import { missingAddress, type NodeFacts, uplinkNames } from './detect.ts';
 import { segmentReports } from './ipamReport.ts';
 import type { Overlay } from './overlay.ts';
 import type { StatusReport } from './reports.ts';
@@ -34,6 +34,7 @@ export function statusReport(parts: StatusParts): StatusReport {
   return {
     node: node.name,
     nodeIPs: node.ips.map(formatIP),
+    problems: node.missing.map(missingAddress),
     uplink: uplinkNames(node),
     version,
     commit,

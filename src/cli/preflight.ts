@@ -1,6 +1,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { defaultConfigFile, readConfig } from '../agent/config.ts';
+import { messageOf } from '../errors.ts';
 import { type Finding, judgeAll } from '../preflight/checks.ts';
-import { collectFacts } from '../preflight/facts.ts';
+import { type Configuration, collectFacts } from '../preflight/facts.ts';
 
 const MARKS = { ok: 'ok  ', warn: 'WARN', fail: 'FAIL' } as const;
 
@@ -14,17 +16,40 @@ export function preflightCommand(): Command {
       '/etc/cni/net.d',
     )
     .option('--cni-bin <dir>', 'where it looks for plugins', '/opt/cni/bin')
+    .option(
+      '--config <file>',
+      "the agent's configuration (default: /etc/tombolo/agent.yaml, if there is one)",
+    )
     .option('--nodes <count>', 'how many nodes the cluster has, for limits that grow with it', count)
     .addOption(
       new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text', 'text'),
     )
-    .action((options: { cniConf: string; cniBin: string; nodes?: number; output: string }) => {
-      const findings = judgeAll(collectFacts(options.cniConf, options.cniBin, options.nodes));
+    .action((options: PreflightOptions) => {
+      const configuration = readConfiguration(options.config ?? defaultConfigFile());
+      const facts = collectFacts(options.cniConf, options.cniBin, configuration, options.nodes);
+      const findings = judgeAll(facts);
       process.stdout.write(
         options.output === 'json' ? `${JSON.stringify(findings, null, 2)}\n` : asText(findings),
       );
       process.exitCode = findings.some(({ verdict }) => verdict.status === 'fail') ? 1 : 0;
     });
+}
+
+interface PreflightOptions {
+  readonly cniConf: string;
+  readonly cniBin: string;
+  readonly config?: string;
+  readonly nodes?: number;
+  readonly output: string;
+}
+
+function readConfiguration(file: string | undefined): Configuration | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return { file, problem: undefined, nodeIP: readConfig(file, {}).nodeIP };
+  } catch (error) {
+    return { file, problem: messageOf(error), nodeIP: [] };
+  }
 }
 
 function count(text: string): number {

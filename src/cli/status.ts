@@ -28,7 +28,7 @@ async function bgpTables(options: SocketOptions): Promise<string> {
 
 function statusSheet(status: StatusReport): string {
   const { store, datapath, bgp, segments, stall } = status;
-  const problems = [...store.problems, ...datapath.problems, ...bgp.problems];
+  const problems = [...status.problems, ...store.problems, ...datapath.problems, ...bgp.problems];
   return sheet([
     ['Node', `${status.node} (${status.nodeIPs.join(', ') || 'no address'})`],
     ['Uplink', status.uplink],

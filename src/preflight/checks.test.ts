@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseIP } from '../address/ip.ts';
 import { atLeast, judgeAll } from './checks.ts';
 import type { Facts } from './facts.ts';
 
@@ -29,10 +30,18 @@ const HEALTHY: Facts = {
     [6, 3],
   ]),
   clusterNodes: 20,
+  configuration: undefined,
+  ownAddresses: new Set(),
   earlierConflists: [],
   plugins: new Set(['bridge', 'loopback', 'portmap']),
   tools: new Set(['bpftool', 'ip', 'tcpdump']),
 };
+
+const configured = (nodeIP: string) => ({
+  file: '/etc/tombolo/agent.yaml',
+  problem: undefined,
+  nodeIP: [parseIP(nodeIP)],
+});
 
 function notOk(change: Partial<Facts>): string[] {
   return judgeAll({ ...HEALTHY, ...change })
@@ -55,6 +64,9 @@ test('what a node lacks is named, and only that', () => {
     [{ mounts: new Map([['bpf', ['/sys/fs/bpf']]]) }, ['warn cgroup 2']],
     [{ sysctls: sysctl('net/ipv4/ip_forward', '0') }, ['warn forwarding']],
     [{ sysctls: sysctl('net/ipv4/conf/all/rp_filter', '1') }, ['warn reverse path filter']],
+    [{ configuration: configured('192.0.2.9') }, ['warn agent configuration']],
+    [{ configuration: configured('192.0.2.9'), ownAddresses: new Set([parseIP('192.0.2.9')]) }, []],
+    [{ configuration: { ...configured('192.0.2.9'), problem: 'nodeIP: x' } }, ['fail agent configuration']],
     [{ clusterNodes: 900 }, ['warn neighbour table']],
     [{ neighbours: new Map([[6, 900]]) }, ['warn neighbour table']],
     [{ earlierConflists: ['05-flannel.conflist'] }, ['warn other CNI configurations']],

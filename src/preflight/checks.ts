@@ -1,3 +1,4 @@
+import { formatIP } from '../address/ip.ts';
 import type { Facts } from './facts.ts';
 
 /** `fail`: Tombolo will not work here. `warn`: it will, and somebody will be surprised one day. */
@@ -103,6 +104,22 @@ export const CHECKS: readonly Check[] = [
       sysctls.get('kernel/unprivileged_bpf_disabled') === '0'
         ? warn('allowed', 'sysctl -w kernel.unprivileged_bpf_disabled=2')
         : ok('refused'),
+  },
+  {
+    name: 'agent configuration',
+    why: 'The agent starts only with one that it understands, and what nodeIP says is the address of node ports, hidden pods, tunnels and BGP sessions',
+    judge: ({ configuration, ownAddresses }) => {
+      if (configuration === undefined) return ok('none: all defaults');
+      const { file, problem, nodeIP } = configuration;
+      if (problem !== undefined) return fail(problem, `correct ${file}`);
+      const missing = nodeIP.filter((address) => !ownAddresses.has(address)).map(formatIP);
+      return missing.length === 0
+        ? ok(file)
+        : warn(
+            `no device that is up has ${missing.join(', ')}`,
+            `correct nodeIP in ${file}, or leave it as it is if VRRP or DHCP is to give it yet`,
+          );
+    },
   },
   {
     name: 'forwarding',

@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
-import { release, totalmem } from 'node:os';
-import type { Family } from '../address/ip.ts';
+import { networkInterfaces, release, totalmem } from 'node:os';
+import { type Family, type IP, parseIP } from '../address/ip.ts';
 import { readNeighbourTables } from '../netlink/neighbourTable.ts';
 
 /** What the checks look at, read once. Text is as the kernel writes it; `undefined` means not there. */
@@ -22,12 +22,24 @@ export interface Facts {
   readonly neighbours: ReadonlyMap<Family, number>;
   /** Whether the store knows how many nodes this one will have beside it; undefined outside a cluster. */
   readonly clusterNodes: number | undefined;
+  /** The agent's configuration, where there is one. */
+  readonly configuration: Configuration | undefined;
+  /** Addresses of devices that are up. */
+  readonly ownAddresses: ReadonlySet<IP>;
   /** Names of other network configurations that sort before ours in the CNI directory. */
   readonly earlierConflists: readonly string[];
   /** Names of the plugins that the container runtime finds. */
   readonly plugins: ReadonlySet<string>;
   /** Programs found on the PATH that people need at three in the morning. */
   readonly tools: ReadonlySet<string>;
+}
+
+/** What this agent is told, as far as checks ask for it. */
+export interface Configuration {
+  readonly file: string;
+  /** Why the agent would not start with it. */
+  readonly problem: string | undefined;
+  readonly nodeIP: readonly IP[];
 }
 
 /** Every sysctl a check asks for, below /proc/sys. */
@@ -47,7 +59,12 @@ const LIBRARIES = ['/usr/lib64', '/usr/lib', '/lib64', '/lib', '/usr/local/lib']
 const TOOLS = ['bpftool', 'ip', 'tcpdump'];
 
 /** Reads the facts of this machine; whatever cannot be read is absent. */
-export function collectFacts(cniConfDir: string, cniBinDir: string, clusterNodes?: number): Facts {
+export function collectFacts(
+  cniConfDir: string,
+  cniBinDir: string,
+  configuration?: Configuration,
+  clusterNodes?: number,
+): Facts {
   return {
     kernel: release(),
     node: process.version,
@@ -59,12 +76,19 @@ export function collectFacts(cniConfDir: string, cniBinDir: string, clusterNodes
     libbpf: findLibbpf(),
     neighbours: new Map(readNeighbourTables().map(({ family, entries }) => [family, entries])),
     clusterNodes,
+    configuration,
+    ownAddresses: new Set(Object.values(networkInterfaces()).flatMap((all = []) => all.map(addressOf))),
     earlierConflists: readNames(cniConfDir).filter(
       (name) => /\.conf(list)?$/.test(name) && name < '10-tombolo',
     ),
     plugins: new Set(readNames(cniBinDir)),
     tools: new Set(TOOLS.filter(onPath)),
   };
+}
+
+/** Less the zone that link-local ones may have. */
+function addressOf({ address }: { readonly address: string }): IP {
+  return parseIP(address.replace(/%.*/, ''));
 }
 
 function pairOf(name: string, value: string | undefined): [string, string][] {

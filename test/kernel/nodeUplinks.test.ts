@@ -326,3 +326,39 @@ describe('a node whose one uplink changes', () => {
     assert.equal(peerOf(tcp(rig.leaf, '192.0.2.8', 30_080)), '192.0.2.1');
   });
 });
+
+describe('a node that is told an address which comes later', () => {
+  let rig: AgentRig;
+  const problems = async (): Promise<string[]> => (await rig.json('/v1/status')).problems;
+  const missing = async () =>
+    /^tombolo_node_addresses_missing (\d+)$/m.exec((await rig.get('/metrics')).body)?.[1];
+
+  before(async () => {
+    rig = new AgentRig(namespaces, 'tbola', { nodeIP: '192.0.2.77' });
+    await rig.start();
+  });
+  after(async () => {
+    await rig?.remove();
+  });
+
+  test('starts, and says of the address that no device has it', async () => {
+    const [problem = ''] = await problems();
+    assert.match(problem, /^no device of the node has 192\.0\.2\.77, which nodeIP says/);
+    assert.equal(await missing(), '1');
+    assert.equal(rig.log.filter((line) => line.includes('no device of the node has 192.0.2.77')).length, 1);
+    assert.match((await rig.cli(['status'])).stdout, /Problems +no device of the node has 192\.0\.2\.77/);
+  });
+
+  test('says so no more when any device has it, as VRRP gives it to one, and again when it is gone', async () => {
+    ip(
+      rig.node,
+      'link add vrrp0 link up0 type macvlan mode bridge',
+      'address add 192.0.2.77/32 dev vrrp0',
+      'link set vrrp0 up',
+    );
+    await eventually(async () => assert.deepEqual(await problems(), []), 5_000);
+    assert.equal(await missing(), '0');
+    ip(rig.node, 'link del vrrp0');
+    await eventually(async () => assert.equal((await problems()).length, 1), 5_000);
+  });
+});
