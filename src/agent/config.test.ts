@@ -79,6 +79,28 @@ test('every error names the key and the value', () => {
     ['masquerade: maybe', /masquerade: expected true or false \(value "maybe"\)/],
     ['bgp: 10.0.0.1', /bgp: expected an address and a port: the port is missing/],
     ['metricsAddress: 10.0.0.1:99999', /metricsAddress: .*the port is out of range/],
+    ...[
+      '0.0.0.0',
+      '127.0.0.1',
+      '169.254.1.1',
+      '224.0.0.1',
+      '"::"',
+      '"fe80::1"',
+      '"ff02::1"',
+      '"::ffff:10.0.0.1"',
+    ].map((address): [string, RegExp] => [
+      `nodeIP: ${address}`,
+      /nodeIP: expected an address: it is (unspecified|loopback|link-local|multicast|IPv4 in IPv6)/,
+    ]),
+    ['bgp: 224.0.0.5:179', /bgp: expected an address and a port: it is multicast/],
+    ['metricsAddress: 255.255.255.255:9000', /metricsAddress: .*: it is broadcast/],
+    ['segments: [0.0.0.0/0]', /segments\[0\]: overlaps 0\.0\.0\.0\/8, which no pod can have/],
+    ['segments: ["fe80::/64"]', /segments\[0\]: overlaps fe80::\/10, which no pod can have/],
+    [
+      'segments: [{ cidr: 10.0.0.0/24, gateway: 10.0.1.1 }]',
+      /segments\[0\]\.gateway: lies outside 10\.0\.0\.0\/24 \(value "10\.0\.1\.1"\)/,
+    ],
+    ['uplink: [eth0, eth0]', /uplink\[1\]: stands here twice \(value "eth0"\)/],
     ['services: iptables', /services\[0\]: expected socket, packet \(value "iptables"\)/],
     ['logLevel: loud', /logLevel: expected error, warning, info, debug/],
   ];

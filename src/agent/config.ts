@@ -1,12 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { familyOf, type IP, parseIP } from '../address/ip.ts';
-import { formatPrefix, overlaps, type Prefix, parsePrefix } from '../address/prefix.ts';
+import { nobodysIn, specialOf } from '../address/nobodys.ts';
+import { contains, formatPrefix, overlaps, type Prefix, parsePrefix } from '../address/prefix.ts';
 import { UPLINKS } from '../datapath/maps/node.ts';
 import { because } from '../errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 import { type AddressAndPort, parseAddressAndPort } from '../store/kinds/bgpValues.ts';
-import { ip, prefix } from '../store/kinds/kind.ts';
+import { deviceName, ip, prefix } from '../store/kinds/kind.ts';
 import {
   boolean,
   formatProblem,
@@ -73,7 +74,7 @@ const hook = oneOf('socket', 'packet');
 const schema = object({}, {
   nodeName: text({ pattern: /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, means: 'a node name' }),
   nodeIP: parsedBy(parseNodeIPs, 'an address'),
-  uplink: listOf(text({ pattern: /^[^/\s:]{1,15}$/, means: 'a device name or auto' }), {
+  uplink: listOf(deviceName, {
     min: 1,
     max: UPLINKS,
   }),
@@ -157,7 +158,10 @@ function readFile(file: string): Record<string, unknown> {
 function check(value: Record<string, unknown>, file: string, nameOf: (problem: Problem) => string): void {
   const problems: Problem[] = [];
   schema.check(normalised(value), '', problems);
-  if (problems.length === 0) problems.push(...segmentProblems(normalised(value) as Raw));
+  if (problems.length === 0) {
+    const raw = normalised(value) as Raw;
+    problems.push(...segmentProblems(raw), ...uplinkProblems(raw));
+  }
   if (problems.length === 0) return;
   const where = file === '' ? 'configuration' : `configuration ${file}`;
   const what = problems.map((problem) => formatProblem({ ...problem, path: nameOf(problem) })).join('; ');
@@ -194,14 +198,29 @@ function normalisedListener(value: unknown): unknown {
 }
 
 function segmentProblems({ segments = [] }: Raw): Problem[] {
-  const ranges = segments.map((entry) => parsePrefix(typeof entry === 'string' ? entry : entry.cidr));
-  return ranges.flatMap((range, index) => {
+  const entries = segments.map((entry) => (typeof entry === 'string' ? { cidr: entry } : entry));
+  const ranges = entries.map(({ cidr }) => parsePrefix(cidr));
+  return entries.flatMap(({ cidr, gateway }: { cidr: string; gateway?: string | undefined }, index) => {
+    const range = parsePrefix(cidr);
+    const path = `segments[${index}]`;
     const clash = ranges.slice(0, index).find((other) => overlaps(other, range));
-    if (!clash) return [];
+    const nobodys = nobodysIn(range);
     return [
-      { path: `segments[${index}]`, reason: `overlaps ${formatPrefix(clash)}`, value: formatPrefix(range) },
+      ...(clash ? [{ path, reason: `overlaps ${formatPrefix(clash)}`, value: cidr }] : []),
+      ...(nobodys
+        ? [{ path, reason: `overlaps ${formatPrefix(nobodys)}, which no pod can have`, value: cidr }]
+        : []),
+      ...(gateway !== undefined && !contains(range, parseIP(gateway))
+        ? [{ path: `${path}.gateway`, reason: `lies outside ${cidr}`, value: gateway }]
+        : []),
     ];
   });
+}
+
+function uplinkProblems({ uplink = [] }: Raw): Problem[] {
+  return uplink.flatMap((value, index) =>
+    uplink.indexOf(value) === index ? [] : [{ path: `uplink[${index}]`, reason: 'stands here twice', value }],
+  );
 }
 
 function build(raw: Raw): AgentConfig {
@@ -243,16 +262,25 @@ function parseListener(value: string): AddressAndPort | undefined {
   if (value === 'off') return undefined;
   const parsed = parseAddressAndPort(value.startsWith(':') ? `0.0.0.0${value}` : value);
   if (parsed.port === undefined) throw new SyntaxError('the port is missing');
+  const special = specialOf(parsed.address);
+  if (special === 'multicast' || special === 'broadcast') throw new SyntaxError(`it is ${special}`);
   return parsed;
 }
 
 /** As kubelet's `--node-ip`: one, or one of each family after another. */
 function parseNodeIPs(value: string): IP[] {
-  const [first, second, ...more] = value.split(',').map((text) => parseIP(text.trim()));
+  const [first, second, ...more] = value.split(',').map((text) => hostAddress(text.trim()));
   if (first === undefined || more.length > 0) throw new SyntaxError('expected one or two addresses');
   if (second === undefined) return [first];
   if (familyOf(first) === familyOf(second)) throw new SyntaxError('both are of one family');
   return [first, second];
+}
+
+function hostAddress(text: string): IP {
+  const address = parseIP(text);
+  const special = specialOf(address);
+  if (special !== undefined) throw new SyntaxError(`it is ${special}`);
+  return address;
 }
 
 function parsePorts(value: string): { first: number; last: number } {

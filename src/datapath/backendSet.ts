@@ -1,4 +1,5 @@
 import { type IP, parseIP } from '../address/ip.ts';
+import { specialOf } from '../address/nobodys.ts';
 import type { Prefix } from '../address/prefix.ts';
 import { messageOf } from '../errors.ts';
 import type { ProtocolName, Scope } from './maps/endpoint.ts';
@@ -98,12 +99,15 @@ export function balanceOf(
   return otherwise;
 }
 
-/** Undefined for what is no address, which is put down. */
+/** Undefined for what is no address, or stands for more than one host (a service must not get loopback of every node): that is put down. */
 export function addressOf(text: string, what: string, problems: string[]): IP | undefined {
   try {
-    return parseIP(text);
+    const address = parseIP(text);
+    const special = specialOf(address);
+    if (special === undefined) return address;
+    problems.push(`${what}: ${text} is ${special}`);
   } catch (error) {
     problems.push(`${what}: ${messageOf(error)}`);
-    return undefined;
   }
+  return undefined;
 }

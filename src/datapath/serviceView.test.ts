@@ -348,3 +348,29 @@ describe('what cannot be served is named', () => {
     assert.equal(view.sets.length, 2);
   });
 });
+
+test('what is no address of one host is served for nobody, and named: a service must not get loopback of every node', () => {
+  const special = ['127.0.0.1', '0.0.0.0', '224.0.0.1', '169.254.169.254'];
+  const { sets, problems } = viewService(
+    {
+      ...service({ externalIPs: special }),
+      status: { loadBalancer: { ingress: [{ ip: '127.0.0.2' }] } },
+    },
+    [slice([endpoint('127.0.0.1'), endpoint('10.0.0.5')])],
+    SELF,
+  );
+  const addresses = sets.flatMap(({ frontends }) => frontends.map(({ address }) => formatIP(address)));
+  assert.deepEqual([...new Set(addresses)], ['10.96.0.10']);
+  assert.deepEqual(
+    sets.flatMap(({ backends }) => backends.map(({ address }) => formatIP(address))),
+    ['10.0.0.5'],
+  );
+  assert.deepEqual(problems, [
+    'address of the service: 127.0.0.1 is loopback',
+    'address of the service: 0.0.0.0 is unspecified',
+    'address of the service: 224.0.0.1 is multicast',
+    'address of the service: 169.254.169.254 is link-local',
+    'address of the service: 127.0.0.2 is loopback',
+    'address of an endpoint: 127.0.0.1 is loopback',
+  ]);
+});

@@ -1,4 +1,5 @@
 import { type IP, type IPv4, isIPv4, parseIP, parseIPv4 } from '../../address/ip.ts';
+import { parsePeerAddress } from '../../store/kinds/bgpValues.ts';
 import { internalIPs, type Node } from '../../store/kinds/node.ts';
 import type { RemoteAs } from './router.ts';
 
@@ -75,6 +76,6 @@ export function leafOf({
   if (asn === undefined && address === undefined) return undefined;
   return {
     remoteAs: asn === undefined ? 'external' : asNumberOf(asn),
-    ...(address !== undefined && { address: parseIP(address) }),
+    ...(address !== undefined && { address: parsePeerAddress(address).address }),
   };
 }

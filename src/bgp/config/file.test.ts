@@ -72,6 +72,7 @@ test('every mistake is named with its place and value', () => {
     [{ neighbours: [{ address: '10.0.0.2', filters: ['x'] }] }, /there is no such filter \(value "x"\)/],
     [{ neighbours: [{ address: '10.0.0.2' }, { address: '10.0.0.2' }] }, /stands here twice/],
     [{ neighbours: [{ address: 'fe80::1' }] }, /a link-local address needs an interface/],
+    [{ neighbours: [{ address: '224.0.0.5' }] }, /neighbours\[0\]\.address: .*: it is multicast/],
     [{ neighbours: [{ address: '10.0.0.2', holdtime: 9 }] }, /did you mean holdTime/],
     [
       { filters: { f: { importV4: [{ action: 'Maybe' }] } } },

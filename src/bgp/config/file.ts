@@ -4,7 +4,12 @@ import { type IP, isLinkLocal, parseIP, parseIPv4 } from '../../address/ip.ts';
 import { formatPrefix, parsePrefix } from '../../address/prefix.ts';
 import { because } from '../../errors.ts';
 import { bgpFilter } from '../../store/kinds/bgpFilter.ts';
-import { addressAndPort, bmpServers, parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
+import {
+  addressAndPort,
+  bmpServers,
+  parseAddressAndPort,
+  remoteAddress,
+} from '../../store/kinds/bgpValues.ts';
 import { asNumber, ip, ipv4, port, prefix } from '../../store/kinds/kind.ts';
 import {
   boolean,
@@ -92,7 +97,7 @@ const schema = object(
     defaults: object({}, session),
     neighbours: listOf(
       object(
-        { address: addressAndPort },
+        { address: remoteAddress },
         {
           ...session,
           name: text(),

@@ -84,6 +84,21 @@ test('a global peer is everybody’s, one of a node or a label only theirs', () 
   );
 });
 
+test('nobody peers with itself: who names all nodes one by one is not to mind, who names one for itself is told', () => {
+  const peers = [
+    peer('everybody-with-a', { peerIP: '10.0.0.1', asNumber: 64512 }),
+    peer('a-with-itself', { peerIP: '10.0.0.1', asNumber: 64512, node: 'a' }),
+    peer('a-with-its-other-speaker', { peerIP: '10.0.0.1:1790', asNumber: 65001, node: 'a' }),
+  ];
+  const { config, problems } = translate({ peers });
+  assert.deepEqual(
+    config.neighbours.map(({ name }) => name),
+    ['BGPPeer a-with-its-other-speaker'],
+  );
+  assert.deepEqual(problems, ['BGPPeer a-with-itself is ignored: 10.0.0.1 is this node itself']);
+  assert.deepEqual(addresses(translate({ peers, nodeName: 'b' })), ['10.0.0.1']);
+});
+
 test('a peering by labels is known at both of its ends', () => {
   const reflector = node('rr', '10.0.0.9', {
     labels: { role: 'rr' },

@@ -1,12 +1,12 @@
 import { messageOf } from '../../errors.ts';
 import { parseSelector, selects } from '../../selector/selector.ts';
 import type { BGPPeer } from '../../store/kinds/bgpPeer.ts';
-import { parseAddressAndPort } from '../../store/kinds/bgpValues.ts';
+import { parsePeerAddress } from '../../store/kinds/bgpValues.ts';
 import { parseDuration } from '../../store/kinds/duration.ts';
 import type { Node } from '../../store/kinds/node.ts';
 import type { Filter } from '../policy/filter.ts';
 import type { NextHopMode } from '../policy/policy.ts';
-import { clusterIdOf } from './clusterNode.ts';
+import { addressesOf, clusterIdOf } from './clusterNode.ts';
 import { filterFrom } from './filter.ts';
 import { ANYWHERE, gracefulRestart, neighbourDefaults, transitFilters } from './neighbourDefaults.ts';
 import { BGP_PORT, DEFAULTS, type NeighbourConfig } from './router.ts';
@@ -33,7 +33,12 @@ function neighboursBy(peer: BGPPeer, standpoint: Standpoint): NeighbourConfig[] 
   const mine = self !== undefined && isLocal(spec, self);
   if (spec.peerIP !== undefined) {
     if (!mine) return [];
-    const { address, port } = parseAddressAndPort(spec.peerIP);
+    const { address, port } = parsePeerAddress(spec.peerIP);
+    if (self !== undefined && port === undefined && addressesOf(self).includes(address)) {
+      // A list of reflectors is every node's, theirs too.
+      if (spec.node === undefined) return [];
+      throw new Error(`${spec.peerIP} is this node itself`);
+    }
     const base = { address, port: port ?? BGP_PORT, remoteAs: spec.asNumber ?? ('external' as const) };
     return [neighbour(peer, `BGPPeer ${peer.metadata.name}`, base, standpoint)];
   }

@@ -1,6 +1,7 @@
-import { parsePrefix } from '../../address/prefix.ts';
+import { nobodysIn } from '../../address/nobodys.ts';
+import { formatPrefix, type Prefix, parsePrefix } from '../../address/prefix.ts';
 import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
-import { bmpServers, communityText, duration, secretKeyRef } from './bgpValues.ts';
+import { bmpServers, communityText, restartTime, secretKeyRef } from './bgpValues.ts';
 import {
   asNumber,
   CALICO_VERSIONS,
@@ -22,7 +23,7 @@ const body = object(
         asNumber,
         nodeToNodeMeshEnabled: boolean(),
         nodeMeshPassword: secretKeyRef,
-        nodeMeshMaxRestartTime: duration,
+        nodeMeshMaxRestartTime: restartTime,
         serviceClusterIPs: cidrs,
         serviceExternalIPs: cidrs,
         serviceLoadBalancerIPs: cidrs,
@@ -80,12 +81,17 @@ const SERVICE_LISTS = ['serviceClusterIPs', 'serviceExternalIPs', 'serviceLoadBa
 /** A range of service addresses is announced whole by every node: this one would have all traffic go to nodes. */
 function rangeProblems(spec: BGPConfiguration['spec']): Problem[] {
   return SERVICE_LISTS.flatMap((list) =>
-    (spec[list] ?? []).flatMap(({ cidr }, index) =>
-      parsePrefix(cidr).length > 0
-        ? []
-        : [{ path: `spec.${list}[${index}].cidr`, reason: 'would announce a default route', value: cidr }],
-    ),
+    (spec[list] ?? []).flatMap(({ cidr }, index) => {
+      const reason = rangeProblem(parsePrefix(cidr));
+      return reason === undefined ? [] : [{ path: `spec.${list}[${index}].cidr`, reason, value: cidr }];
+    }),
   );
+}
+
+function rangeProblem(range: Prefix): string | undefined {
+  if (range.length === 0) return 'would announce a default route';
+  const nobodys = nobodysIn(range);
+  return nobodys && `overlaps ${formatPrefix(nobodys)}, which no service can have`;
 }
 
 /** Every name that an advertisement uses must be declared. */

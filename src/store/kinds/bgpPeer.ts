@@ -1,9 +1,11 @@
+import { isLinkLocal } from '../../address/ip.ts';
 import { boolean, integer, listOf, type Of, object, oneOf, type Problem, text } from '../schema.ts';
-import { addressAndPort, duration, secretKeyRef } from './bgpValues.ts';
+import { durationOf, parsePeerAddress, peerAddress, restartTime, secretKeyRef } from './bgpValues.ts';
 import {
   asNumber,
   CALICO_VERSIONS,
   defineKind,
+  deviceName,
   ip,
   type StoredObject,
   selector,
@@ -19,7 +21,7 @@ const body = object(
         node: text(),
         nodeSelector: selector,
         /** The other end: an address, or nodes by their labels. */
-        peerIP: addressAndPort,
+        peerIP: peerAddress,
         peerSelector: selector,
         asNumber,
         localASNumber: asNumber,
@@ -27,8 +29,9 @@ const body = object(
         nextHopMode: oneOf('Auto', 'Self', 'Keep'),
         password: secretKeyRef,
         sourceAddress: oneOf('UseNodeIP', 'None'),
-        maxRestartTime: duration,
-        keepaliveTime: duration,
+        maxRestartTime: restartTime,
+        /** A third of what fits into an OPEN as hold time. */
+        keepaliveTime: durationOf(1, 21_845),
         numAllowedLocalASNumbers: integer(0, 255),
         /** Hops allowed between the two ends (RFC 5082); absent switches the check off. */
         ttlSecurity: integer(1, 255),
@@ -37,9 +40,9 @@ const body = object(
         localWorkloadSelector: text(),
         reversePeering: oneOf('Auto', 'Manual'),
         /** Ours, named as MetalLB does: how long without a message before the session is dead, as `90s`. */
-        holdTime: duration,
-        connectTime: duration,
-        interface: text({ max: 15 }),
+        holdTime: durationOf(3, 65_535, true),
+        connectTime: durationOf(1, 65_535),
+        interface: deviceName,
         bfdProfile: text(),
         ebgpMultiHop: boolean(),
       },
@@ -83,6 +86,10 @@ function exclusionProblems(spec: BGPPeer['spec']): Problem[] {
   notBoth('asNumber', 'peerSelector');
   if (spec.peerIP === undefined && spec.peerSelector === undefined && !spec.localWorkloadSelector) {
     problems.push({ path: 'spec.peerIP', reason: 'is required where there is no spec.peerSelector' });
+  }
+  if (spec.peerIP && spec.interface === undefined && isLinkLocal(parsePeerAddress(spec.peerIP).address)) {
+    const reason = 'is required with the link-local address of spec.peerIP';
+    problems.push({ path: 'spec.interface', reason });
   }
   return problems;
 }

@@ -40,6 +40,8 @@ export const label = text({
   means: 'lower-case letters, digits and hyphens',
   max: 63,
 });
+/** As the kernel takes it: dev_valid_name of net/core/dev.c. */
+export const deviceName = text({ pattern: /^[^/\s:]{1,15}$/, means: 'a device name' });
 const subdomain = text({
   pattern: /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
   means: 'lower-case letters, digits, hyphens and dots',

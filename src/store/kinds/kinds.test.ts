@@ -162,6 +162,58 @@ test('errors name the object, the field and the value', () => {
       claim('{ owner: { kind: Pod, name: p }, addresses: [10.0.0.1, 10.0.0.2] }'),
       /spec\.addresses\[1\]: expected one of each family \(value "10\.0\.0\.2"\)/,
     ],
+    ...[
+      '0.0.0.0',
+      '::',
+      '224.0.0.5',
+      'ff02::5',
+      '255.255.255.255',
+      '0.0.0.0:1790',
+      '[::ffff:10.0.0.1]:179',
+    ].map((address): [string, RegExp] => [
+      ours('BGPPeer', `{ peerIP: "${address}", asNumber: 1 }`),
+      /spec\.peerIP: expected an address.*: it is (unspecified|multicast|broadcast|IPv4 in IPv6)/,
+    ]),
+    ...['127.0.0.1', '::1', '[::1]'].map((address): [string, RegExp] => [
+      ours('BGPPeer', `{ peerIP: "${address}", asNumber: 1 }`),
+      /spec\.peerIP: .*: it is this node itself: name the port of another speaker on it/,
+    ]),
+    [
+      ours('BGPPeer', '{ peerIP: "fe80::1", asNumber: 1 }'),
+      /spec\.interface: is required with the link-local address of spec\.peerIP/,
+    ],
+    [
+      ours('BGPPeer', '{ peerIP: 10.0.0.1, interface: "eth 0" }'),
+      /spec\.interface: expected a device name \(value "eth 0"\)/,
+    ],
+    ...(['1s', '2s', '70000s'] as const).map((time): [string, RegExp] => [
+      ours('BGPPeer', `{ peerIP: 10.0.0.1, asNumber: 1, holdTime: ${time} }`),
+      /spec\.holdTime: expected a duration: expected 0s, or 3s to 65535s/,
+    ]),
+    [
+      ours('BGPPeer', '{ peerIP: 10.0.0.1, asNumber: 1, keepaliveTime: 0s }'),
+      /spec\.keepaliveTime: expected a duration: expected 1s to 21845s/,
+    ],
+    [
+      ours('BGPPeer', '{ peerIP: 10.0.0.1, asNumber: 1, connectTime: 0s }'),
+      /spec\.connectTime: expected a duration: expected 1s to 65535s/,
+    ],
+    [
+      ours('BGPPeer', '{ peerIP: 10.0.0.1, asNumber: 1, maxRestartTime: 2h }'),
+      /spec\.maxRestartTime: expected a duration: expected 1s to 4095s/,
+    ],
+    [
+      ours('BGPConfiguration', '{ nodeMeshMaxRestartTime: 0s }', 'default'),
+      /nodeMeshMaxRestartTime: expected a duration: expected 1s to 4095s/,
+    ],
+    [
+      ours('BGPConfiguration', '{ bmpServers: [{ address: "224.0.0.1:5000" }] }', 'default'),
+      /bmpServers\[0\]\.address: .*: it is multicast/,
+    ],
+    ...['127.0.0.0/8', '224.0.0.0/8', '"ff00::/8"'].map((cidr): [string, RegExp] => [
+      ours('BGPConfiguration', `{ serviceExternalIPs: [{ cidr: ${cidr} }] }`, 'default'),
+      /serviceExternalIPs\[0\]\.cidr: overlaps .*, which no service can have/,
+    ]),
     [
       svc('{ ports: [{ port: 80 }, { port: 80 }] }'),
       /spec\.ports\[1\]: the same as spec\.ports\[0\] \(value "80\/TCP"\)/,
@@ -172,6 +224,12 @@ test('errors name the object, the field and the value', () => {
     [slice('[{ addresses: ["fd00::1"] }]'), /endpoints\[0\]\.addresses\[0\]: expected an IPv4 address/],
   ];
   for (const [yaml, expected] of cases) assert.match(problemOf(yaml), expected, yaml);
+});
+
+test('a peer may be another speaker of the node, or stand on a link alone', () => {
+  for (const peer of ['"127.0.0.1:1790"', '"[::1]:1790"', '"fe80::1", interface: eth0', '169.254.0.1']) {
+    parseObject(parse(ours('BGPPeer', `{ peerIP: ${peer}, asNumber: 64513 }`)));
+  }
 });
 
 test('blocks may have any length that Calico allows, in either family', () => {
