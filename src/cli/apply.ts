@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
 import type { IPPool } from '../store/kinds/ipPool.ts';
-import type { Kind, ObjectOf } from '../store/kinds/registry.ts';
+import { type KindDefinition, unheededIn } from '../store/kinds/kind.ts';
+import { definitionOf, type Kind, type ObjectOf } from '../store/kinds/registry.ts';
 import { isStoreError, keyOf, keyText, type Store } from '../store/store.ts';
 import { readManifests } from './manifests.ts';
 import { inStore, type StoreOptions, withStore } from './options.ts';
@@ -22,10 +23,17 @@ export function applyCommand(): Command {
         for (const { object } of manifests) {
           if (object.kind === 'IPPool') await guardPool(store, object.metadata.name, object as IPPool);
           const done = await apply(store, object);
+          warn(object);
           print(`${object.kind.toLowerCase()}/${keyText(keyOf(object))} ${done}\n`);
         }
       });
     });
+}
+
+/** Of what is written and has no effect. */
+function warn(object: ObjectOf<Kind>): void {
+  const definition = definitionOf(object.kind as Kind) as KindDefinition<string, unknown>;
+  for (const line of unheededIn(definition, object)) process.stderr.write(`warning: ${line}\n`);
 }
 
 type Outcome = 'created' | 'updated' | 'unchanged';

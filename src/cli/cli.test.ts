@@ -71,6 +71,33 @@ test('objects go from files into the store and out of it again', () => {
   }
 });
 
+test('what Calico would act upon and nobody does here is accepted, and said by name with what holds instead', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tombolo-cli-'));
+  const store = `--store=directory:${directory}/store`;
+  const pool = (modes: string) => `
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: { name: rack-a }
+spec: { cidr: 10.20.0.0/16, ${modes} }`;
+  const apply = (modes: string) => tombolo(['apply', store, '-f', '-'], pool(modes));
+  try {
+    const { status, stdout, stderr } = apply('vxlanMode: CrossSubnet, ipipMode: Never');
+    assert.equal(status, 0);
+    assert.equal(stdout, 'ippool/rack-a created\n');
+    assert.equal(
+      stderr,
+      'warning: IPPool rack-a: spec.vxlanMode has no effect: routing in the configuration of a node says whether its packets go through tunnels\n',
+    );
+    assert.match(
+      apply('ipipMode: Always').stderr,
+      /^warning: IPPool rack-a: spec\.ipipMode has no effect: .*\n$/,
+    );
+    assert.equal(apply('vxlanMode: Never, ipipMode: Never').stderr, '');
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test('where one object is invalid none is written, and the place is named', () => {
   const directory = mkdtempSync(join(tmpdir(), 'tombolo-cli-'));
   const store = `--store=directory:${directory}/store`;

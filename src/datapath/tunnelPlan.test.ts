@@ -134,3 +134,21 @@ test('what nodes announce for services is inside the cluster, and no pool or nod
   const said = Object.fromEntries(prefixes.map(({ prefix, of }) => [formatPrefix(prefix), of]));
   assert.deepEqual(said, { '203.0.113.0/24': 'services', '10.9.0.0/16': 'pods', '192.0.2.2/32': 'node' });
 });
+
+test('pools that ask for tunnels as in Calico are a problem of the plan, each by its name', () => {
+  const pool = {
+    apiVersion: 'network.tombolo.dev/v1alpha1',
+    kind: 'IPPool',
+    metadata: { name: 'rack-a' },
+    spec: { cidr: '10.20.0.0/16', vxlanMode: 'Always' as const },
+  };
+  const { problems } = planOf('underlay', [], { pools: [pool] });
+  assert.deepEqual(
+    problems.map((problem) => problem.replace(/: routing .*/, '')),
+    ['IPPool rack-a: spec.vxlanMode has no effect'],
+  );
+  assert.deepEqual(
+    planOf('underlay', [], { pools: [{ ...pool, spec: { ...pool.spec, vxlanMode: 'Never' } }] }).problems,
+    [],
+  );
+});

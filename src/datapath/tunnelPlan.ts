@@ -1,6 +1,7 @@
 import { type IP, type IPv4, isIPv4, parseIP } from '../address/ip.ts';
 import { formatPrefix, hostPrefix, type Prefix, parsePrefix } from '../address/prefix.ts';
-import type { IPPool } from '../store/kinds/ipPool.ts';
+import { type IPPool, ipPool } from '../store/kinds/ipPool.ts';
+import { unheededIn } from '../store/kinds/kind.ts';
 import type { NodeNetwork } from '../store/kinds/nodeNetwork.ts';
 
 /** How the pods of a node are reached: by the physical network itself, or through tunnels over it. */
@@ -59,7 +60,7 @@ export function planTunnels(inputs: TunnelInputs): TunnelPlan {
     exceptions = [],
     handedOver = false,
   } = inputs;
-  const problems: string[] = [];
+  const problems = pools.flatMap((pool) => unheededIn(ipPool, pool));
   const peers = networks
     .filter(({ metadata }) => metadata.name !== name)
     .flatMap((network) => {

@@ -269,8 +269,8 @@ test('what would be relied upon in vain is said', () => {
   const result = translate({ peers, configurations });
   assert.deepEqual(addresses(result), ['10.0.1.1']);
   assert.deepEqual(result.problems, [
-    'BGPConfiguration: ipv4NormalRoutePriority has no effect',
-    'BGPPeer leaf: reachableBy has no effect',
+    'BGPConfiguration default: spec.ipv4NormalRoutePriority has no effect: setPriority of a BGPFilter gives routes their metric',
+    'BGPPeer leaf: spec.reachableBy has no effect: the peer is reached by whatever route the node has',
     'BGPPeer workloads is ignored: it names neither peerIP nor peerSelector',
   ]);
 });

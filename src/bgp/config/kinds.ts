@@ -1,5 +1,7 @@
 import { formatIP, parseIP } from '../../address/ip.ts';
 import { covers, type Prefix, parsePrefix } from '../../address/prefix.ts';
+import { bgpConfiguration } from '../../store/kinds/bgpConfiguration.ts';
+import { unheededIn } from '../../store/kinds/kind.ts';
 import { parseCommunity } from '../policy/community.ts';
 import type { LocalRoute } from '../rib/localRoute.ts';
 import { addressesOf, clusterIdOf, routerIdOf } from './clusterNode.ts';
@@ -11,25 +13,13 @@ import { BGP_PORT, DEFAULTS, type Endpoint, type NeighbourConfig, type RouterCon
 import { Standpoint } from './standpoint.ts';
 import { stationsFrom } from './station.ts';
 
-/** What Calico acts upon and we do not: said, so that nobody relies on it. */
-const WITHOUT_EFFECT = [
-  'ignoredInterfaces',
-  'localWorkloadPeeringIPV4',
-  'localWorkloadPeeringIPV6',
-  'programClusterRoutes',
-  'ipv4NormalRoutePriority',
-  'ipv6NormalRoutePriority',
-] as const;
-
 /** Our kinds, which are Calico's, as this node's speaker takes them. */
 export function routerConfigFrom(cluster: ClusterView, here: NodeView): Translation {
   const standpoint = new Standpoint(cluster, here);
   const { self, problems } = standpoint;
   const { originate, exportRanges, kernel, draining } = here;
   const clusterId = self && clusterIdOf(self);
-  for (const key of WITHOUT_EFFECT) {
-    if (standpoint.setting(key) !== undefined) problems.push(`BGPConfiguration: ${key} has no effect`);
-  }
+  problems.push(...standpoint.configurations.flatMap((one) => unheededIn(bgpConfiguration, one)));
   const config: RouterConfig = {
     asn: standpoint.asn,
     routerId: routerIdOf(self),

@@ -1,8 +1,9 @@
 import { messageOf } from '../../errors.ts';
 import { parseSelector, selects } from '../../selector/selector.ts';
-import type { BGPPeer } from '../../store/kinds/bgpPeer.ts';
+import { type BGPPeer, bgpPeer } from '../../store/kinds/bgpPeer.ts';
 import { parsePeerAddress } from '../../store/kinds/bgpValues.ts';
 import { parseDuration } from '../../store/kinds/duration.ts';
+import { unheededIn } from '../../store/kinds/kind.ts';
 import type { Node } from '../../store/kinds/node.ts';
 import type { Filter } from '../policy/filter.ts';
 import type { NextHopMode } from '../policy/policy.ts';
@@ -12,14 +13,13 @@ import { ANYWHERE, gracefulRestart, neighbourDefaults, transitFilters } from './
 import { BGP_PORT, DEFAULTS, type NeighbourConfig } from './router.ts';
 import type { Standpoint } from './standpoint.ts';
 
-/** What Calico acts upon and we do not: said, so that nobody relies on it. */
-const WITHOUT_EFFECT = ['reachableBy', 'localWorkloadSelector', 'bfdProfile'] as const;
-
 /** The neighbours that this node has by BGPPeers. One that cannot be understood is left out, and said. */
 export function peerNeighbours(standpoint: Standpoint): NeighbourConfig[] {
   return standpoint.cluster.peers.flatMap((peer) => {
     try {
-      return neighboursBy(peer, standpoint);
+      const neighbours = neighboursBy(peer, standpoint);
+      if (neighbours.length > 0) standpoint.problems.push(...unheededIn(bgpPeer, peer));
+      return neighbours;
     } catch (error) {
       standpoint.problems.push(`BGPPeer ${peer.metadata.name} is ignored: ${messageOf(error)}`);
       return [];
@@ -76,7 +76,6 @@ function neighbour(
     const written = spec[key];
     return written === undefined ? undefined : Math.round(parseDuration(written));
   };
-  sayWithoutEffect(metadata.name, spec, standpoint.problems);
   const nextHop = nextHopMode(spec);
   const keepaliveTime = seconds('keepaliveTime');
   const password = standpoint.password(spec.password);
@@ -106,13 +105,6 @@ function neighbour(
     ...(spec.interface !== undefined && { interface: spec.interface }),
     ...(spec.ttlSecurity !== undefined && { ttlSecurity: spec.ttlSecurity }),
   };
-}
-
-function sayWithoutEffect(name: string, spec: BGPPeer['spec'], problems: string[]): void {
-  for (const key of WITHOUT_EFFECT) {
-    const problem = `BGPPeer ${name}: ${key} has no effect`;
-    if (spec[key] !== undefined && !problems.includes(problem)) problems.push(problem);
-  }
 }
 
 /** A node with a cluster identifier reflects to whoever is not in the same cluster of reflectors. */

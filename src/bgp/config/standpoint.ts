@@ -15,19 +15,19 @@ export class Standpoint {
   readonly asn: number;
   /** What could not be done so far. */
   readonly problems: string[] = [];
-  /** The node's own settings before those of the cluster. */
-  readonly #specs: readonly BGPConfiguration['spec'][];
+  /** What counts here: the node's own settings before those of the cluster. */
+  readonly configurations: readonly BGPConfiguration[];
 
   constructor(cluster: ClusterView, here: NodeView) {
     this.cluster = cluster;
     this.here = here;
     this.self = cluster.nodes.find(({ metadata }) => metadata.name === cluster.nodeName);
-    this.#specs = [`node.${cluster.nodeName}`, 'default'].flatMap((name) => this.#named(name)?.spec ?? []);
+    this.configurations = [`node.${cluster.nodeName}`, 'default'].flatMap((name) => this.#named(name) ?? []);
     this.asn = this.self ? this.asnOf(this.self) : (this.setting('asNumber') ?? DEFAULTS.asn);
   }
 
   setting<K extends keyof BGPConfiguration['spec']>(key: K): BGPConfiguration['spec'][K] | undefined {
-    return this.#specs.find((spec) => spec[key] !== undefined)?.[key];
+    return this.configurations.find(({ spec }) => spec[key] !== undefined)?.spec[key];
   }
 
   asnOf(node: Node): number {

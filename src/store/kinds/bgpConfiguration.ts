@@ -10,6 +10,7 @@ import {
   prefix,
   type StoredObject,
   TOMBOLO_V1ALPHA1,
+  written,
 } from './kind.ts';
 
 const cidrs = listOf(object({ cidr: prefix }, {}));
@@ -61,6 +62,19 @@ export const bgpConfiguration = defineKind({
     ...rangeProblems(spec),
     ...communityProblems(spec),
   ],
+  unheeded: ({ spec: { logSeverityScreen = 'Info', ...spec } }) => ({
+    ...(logSeverityScreen !== 'Info' && {
+      logSeverityScreen: 'logLevel in the configuration of a node counts',
+    }),
+    ...written(spec, {
+      ignoredInterfaces: 'nothing is announced because of a device, only segments and services',
+      localWorkloadPeeringIPV4: 'there are no sessions with pods',
+      localWorkloadPeeringIPV6: 'there are no sessions with pods',
+      programClusterRoutes: 'routes to pods of other nodes are always programmed',
+      ipv4NormalRoutePriority: 'setPriority of a BGPFilter gives routes their metric',
+      ipv6NormalRoutePriority: 'setPriority of a BGPFilter gives routes their metric',
+    }),
+  }),
   columns: [
     ['ASN', ({ spec }) => spec.asNumber ?? 64512, '.spec.asNumber'],
     ['MESH', ({ spec }) => spec.nodeToNodeMeshEnabled ?? true, '.spec.nodeToNodeMeshEnabled'],

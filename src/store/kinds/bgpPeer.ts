@@ -10,6 +10,7 @@ import {
   type StoredObject,
   selector,
   TOMBOLO_V1ALPHA1,
+  written,
 } from './kind.ts';
 
 const body = object(
@@ -61,6 +62,12 @@ export const bgpPeer = defineKind({
   namespaced: false,
   body,
   rules: ({ spec }) => exclusionProblems(spec),
+  unheeded: ({ spec }) =>
+    written(spec, {
+      reachableBy: 'the peer is reached by whatever route the node has',
+      localWorkloadSelector: 'there are no sessions with pods',
+      bfdProfile: 'there is no BFD, holdTime says how soon a peer that is gone is noticed',
+    }),
   columns: [
     ['PEERIP', ({ spec }) => spec.peerIP ?? spec.peerSelector, '.spec.peerIP'],
     ['NODE', ({ spec }) => spec.node ?? spec.nodeSelector ?? '(global)', '.spec.nodeSelector'],

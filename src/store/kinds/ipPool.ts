@@ -57,6 +57,8 @@ const body = object(
   },
 );
 
+const TUNNELS = 'routing in the configuration of a node says whether its packets go through tunnels';
+
 export const ipPool = defineKind({
   kind: 'IPPool',
   apiVersion: TOMBOLO_V1ALPHA1,
@@ -70,6 +72,10 @@ export const ipPool = defineKind({
     const problems = blockSizeProblems(spec.cidr, spec.blockSize);
     return problems.length > 0 ? problems : [...reservedProblems(spec), ...expansionProblems(spec)];
   },
+  unheeded: ({ spec: { ipipMode = 'Never', vxlanMode = 'Never' } }) => ({
+    ...(ipipMode !== 'Never' && { ipipMode: TUNNELS }),
+    ...(vxlanMode !== 'Never' && { vxlanMode: TUNNELS }),
+  }),
   columns: [
     ['CIDR', ({ spec }) => spec.cidr, '.spec.cidr'],
     ['BLOCKSIZE', ({ spec }) => blockSizeOf(spec), '.spec.blockSize'],

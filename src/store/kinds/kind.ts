@@ -123,7 +123,32 @@ export interface KindDefinition<Name extends string, Body> {
   readonly body: Schema<Body>;
   /** What no single field can say. Called only for objects that fit {@link body}. */
   readonly rules?: (object: StoredObject & Body) => Problem[];
+  /**
+   * What an object says that Calico acts upon and nobody does here: by field of the spec, what holds instead. Accepted, so that
+   * objects written for Calico may be taken as they are; said, so that nobody relies on it.
+   */
+  readonly unheeded?: (object: StoredObject & Body) => Readonly<Record<string, string>>;
   readonly columns?: readonly Column<StoredObject & Body>[];
+}
+
+/** Those of the fields that are written, with what is said of them. */
+export function written<Spec, Field extends keyof Spec & string>(
+  spec: Spec,
+  instead: { readonly [F in Field]: string },
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries<string>(instead).filter(([field]) => spec[field as Field] !== undefined),
+  );
+}
+
+/** What the object says that has no effect, and what holds instead: a line each, for people. */
+export function unheededIn<Body>(
+  { kind, unheeded }: KindDefinition<string, Body>,
+  object: StoredObject & Body,
+): string[] {
+  return Object.entries(unheeded?.(object) ?? {}).map(
+    ([field, instead]) => `${kind} ${object.metadata.name}: spec.${field} has no effect: ${instead}`,
+  );
 }
 
 /** Holds a definition to its type and passes it on. */
