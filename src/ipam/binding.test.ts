@@ -89,6 +89,20 @@ describe('where a pod draws from', () => {
     });
   }
 
+  test('a namespace whose pools are all for other nodes draws from the open ones here, as in Calico, and is told why', () => {
+    const elsewhere = [
+      pool('open', '10.0.0.0/16'),
+      pool('bank-b', '10.3.0.0/16', 'rack == "b"', 'tenant == "bank"'),
+    ];
+    const [four, six] = bind(subject({ tenant: 'bank', rack: 'a' }), elsewhere);
+    assert.deepEqual([four?.pools, four?.bound], [['open'], false]);
+    assert.equal(
+      four?.why,
+      'the open pools that select its node, for pool bank-b selects its namespace and not node n1',
+    );
+    assert.equal(six?.why, 'the open pools that select its node');
+  });
+
   test('without a pod behind the call, from the open pools', () => {
     const [four] = bind({ node: { name: 'n1', labels: {} } }, POOLS);
     assert.deepEqual([four?.pools, four?.bound], [['open'], false]);

@@ -89,17 +89,16 @@ function sourceOf(family: Family, subject: Subject, pools: readonly PoolRule[]):
     const found = named.names.map((name) => poolNamed(name, named.where, family, subject, pools));
     return { family, bound: true, pools: found.map(({ name }) => name), why: named.where };
   }
-  const candidates = pools.filter(
-    (pool) =>
-      prefixFamily(pool.cidr) === family &&
-      !pool.manual &&
-      pool.workload &&
-      selects(pool.nodeSelector, subject.node.labels),
+  const automatic = pools.filter(
+    (pool) => prefixFamily(pool.cidr) === family && !pool.manual && pool.workload,
   );
-  const own = candidates.filter(
+  const isHere = (pool: PoolRule) => selects(pool.nodeSelector, subject.node.labels);
+  const candidates = automatic.filter(isHere);
+  const ofNamespace = automatic.filter(
     ({ namespaceSelector }) =>
       namespaceSelector && subject.namespace && selects(namespaceSelector, subject.namespace.labels),
   );
+  const own = ofNamespace.filter(isHere);
   if (own.length > 0) {
     const why = 'the pools that select its namespace and its node';
     const enabled = own.filter(({ disabled }) => !disabled);
@@ -109,7 +108,13 @@ function sourceOf(family: Family, subject: Subject, pools: readonly PoolRule[]):
   const open = candidates.filter(
     ({ namespaceSelector, disabled }) => namespaceSelector === undefined && !disabled,
   );
-  return { family, bound: false, pools: namesOf(open), why: 'the open pools that select its node' };
+  const elsewhere = ofNamespace.filter(({ disabled }) => !disabled);
+  const because =
+    elsewhere.length === 0
+      ? ''
+      : `, for pool ${namesOf(elsewhere).join(' and ')} selects its namespace and not node ${subject.node.name}`;
+  const why = `the open pools that select its node${because}`;
+  return { family, bound: false, pools: namesOf(open), why };
 }
 
 function namesFor(
