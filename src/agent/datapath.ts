@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { IP } from '../address/ip.ts';
 import type { RecordStore } from '../attach/record.ts';
@@ -122,10 +122,10 @@ function listOwnNamespace(bpfDir: string, { ips }: NodeFacts, socket: boolean): 
   if (cookie !== undefined) listNamespace(bpfDir, cookie, { socket, packet: false }, ips);
 }
 
-/** `dist/bpf`, beside `dist/tombolo` or two levels above the sources. */
+/** `dist/bpf`, beside `dist/tombolo` or two levels above the sources; an installed agent is called by a link to it. */
 function objectsDirectory({ bpfObjects }: AgentConfig): string {
   if (bpfObjects !== undefined) return bpfObjects;
-  const program = dirname(process.argv[1] ?? '');
+  const program = dirname(realpathSync(process.argv[1] ?? '.'));
   const candidates = [join(program, 'bpf'), join(program, '../../dist/bpf'), '/usr/lib/tombolo/bpf'];
   const found = candidates.find((candidate) => existsSync(candidate));
   if (found) return found;

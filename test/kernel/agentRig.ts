@@ -28,6 +28,8 @@ export class AgentRig {
   readonly directory: string;
   readonly bpfDir: string;
   readonly log: string[] = [];
+  /** What is run as the agent. */
+  program = join(ROOT, 'dist/tombolo');
   readonly #namespaces: TestNamespaces;
   readonly #name: string;
   readonly #config: Record<string, unknown>;
@@ -73,7 +75,7 @@ export class AgentRig {
     const file = join(this.directory, 'agent.yaml');
     writeFileSync(file, JSON.stringify({ ...this.#config, ...changes }));
     const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
-    const words = [join(ROOT, 'dist/tombolo'), 'agent', '--config', file];
+    const words = [this.program, 'agent', '--config', file];
     const agent = this.node.start(process.execPath, words, { env, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#agent = agent;
     let rest = '';

@@ -12,6 +12,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -195,6 +196,21 @@ describe('into the file tree of an image, a node', () => {
     assert.equal(script('node-uninstall.sh', '--root', root, '--force').status, 0);
     assert.equal(existsSync(join(root, 'opt/cni/bin/tombolo')), false);
   });
+});
+
+test('an agent that is called by its name on the PATH, a link, finds the programs it was installed with', async () => {
+  assert.equal(install('--node', process.execPath).status, 0);
+  const bin = mkdtempSync(join(directory, 'bin-'));
+  symlinkSync(join(root, 'usr/local/lib/tombolo/tombolo'), join(bin, 'tombolo'));
+  const namespaces = new TestNamespaces('instl');
+  const rig = new AgentRig(namespaces, 'i');
+  rig.program = join(bin, 'tombolo');
+  try {
+    await rig.start();
+  } finally {
+    await rig.remove();
+    namespaces.close();
+  }
 });
 
 test('a node that is purged has no program at its uplinks, no tunnel and no route of ours', async () => {
