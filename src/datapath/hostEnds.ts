@@ -1,5 +1,6 @@
 import { formatIP, type IP } from '../address/ip.ts';
 import { type Mac, macBytes } from '../address/mac.ts';
+import { hostLinkName } from '../attach/attachment.ts';
 import type { HostInterface } from '../attach/podPrograms.ts';
 import { type AttachmentRecord, bootId } from '../attach/record.ts';
 import { readSpec } from '../attach/recordText.ts';
@@ -134,6 +135,7 @@ export function replaceHostEnds(
       map.deleteAll([...map.keys()].filter((address) => !kept.has(address))),
     );
     return ends.flatMap(({ id, end }) => {
+      if (!isThere(node, id, end)) return [];
       try {
         attachHostEnd(bpfDir, node, end);
         return [];
@@ -174,13 +176,16 @@ export function mendHostEnds(
       id: spec.id,
       end: hostEndOf({ spec: readSpec(spec), ...attached }, mode),
     }))
-    .filter(
-      ({ end }) => misplaced(directory, node, end).length > 0 && findLink(node, end.index) !== undefined,
-    );
+    .filter(({ id, end }) => misplaced(directory, node, end).length > 0 && isThere(node, id, end));
   const hooks = bare.flatMap(({ end }) => hooksOf(end.index));
   prepareFilters(node, hooks);
   withPrograms(directory, (programs) => attachFilters(node, hooks, programs));
   return bare.map(({ id }) => id);
+}
+
+/** Another device may have its number: one that was made since, or in a namespace that is not the node's. */
+function isThere(node: Netlink, id: string, { index }: HostEndOfPod): boolean {
+  return findLink(node, index)?.name === hostLinkName(id);
 }
 
 /** The places of a host end where its program is not, with what is there. */
