@@ -15,6 +15,9 @@ build: dependencies node_modules dist/cni/tombolo $(BPF_OBJECTS)
 	@echo "make: bundling dist/tombolo and dist/cni/tombolo.cjs"
 	@TOMBOLO_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(NODE) build.mjs
 
+# Also where several jobs run at once: no compiler before it is installed.
+dist/cni/tombolo $(BPF_OBJECTS): | dependencies
+
 dist/bpf/%.o: bpf/%.c $(wildcard bpf/*.h bpf/maps/*.h)
 	@mkdir -p $(@D)
 	@echo "make: compiling $@"

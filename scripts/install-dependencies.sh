@@ -22,6 +22,17 @@ for group in "$@"; do
   esac
 done
 
+# Debian 12 has an older one of its own, so that is nothing to install by the way.
+found=$(node --version 2>/dev/null || true)
+if ! [[ $found =~ ^v([0-9]+)\.([0-9]+) ]] || ((BASH_REMATCH[1] * 1000 + BASH_REMATCH[2] < 20009)); then
+  echo "install-dependencies.sh: install Node 20.9 or newer first (found ${found:-none})" >&2
+  exit 1
+fi
+if ! command -v npm >/dev/null; then
+  echo "install-dependencies.sh: install npm first: it comes with Node, except in Debian's own packages" >&2
+  exit 1
+fi
+
 missing=()
 for package in "${wanted[@]}"; do
   dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
@@ -36,7 +47,15 @@ echo "install-dependencies.sh: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 # Mirrors and resolvers have bad minutes, and others may be installing.
 apt=(apt-get -qq -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
-"${apt[@]}" update
+# That timeout is not for the lock on the lists, which a fresh machine's own timer holds for a while. What else is wrong with the
+# lists need not concern us: the installation will say.
+until said=$(LC_ALL=C "${apt[@]}" update 2>&1); do
+  if [[ $said != *'Could not get lock'* ]] || ((SECONDS > 300)); then
+    echo "$said" >&2
+    break
+  fi
+  sleep 1
+done
 # No daemon may start by itself: the tests start their own, in their own namespaces.
 policy=/usr/sbin/policy-rc.d
 if [[ ! -e $policy ]]; then
