@@ -67,7 +67,7 @@ racks_down() {
   done
   for left in $(grep -ls 'directory:/run/tbracks-' /run/tbagent-*/agent.yaml); do rm -rf "${left%/*}"; done
   [[ -z $pid ]] || rm -rf /sys/fs/bpf/tbagent-"$pid"-*
-  rm -rf $racks /run/tbracks-* /tmp/tombolo-tbracks-*
+  rm -rf $racks /run/tbracks-* /run/tombolo-tbracks-*
 }
 
 racks_up() {

@@ -4,7 +4,6 @@
  * so nothing outside the lab is touched and nothing is left, also after a failure.
  */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestNamespace, TestNamespaces } from '../kernel/namespaces.ts';
 import { type Daemon, Router } from './router.ts';
@@ -24,7 +23,9 @@ export class Lab {
    */
   constructor(prefix: string, namespaces = new TestNamespaces(prefix)) {
     this.#namespaces = namespaces;
-    this.#directory = mkdtempSync(join(tmpdir(), `tombolo-${prefix}-`));
+    // zebra is an ordinary user once it runs: it must get at what it is given, whatever the umask and TMPDIR of who tests.
+    process.umask(0o022);
+    this.#directory = mkdtempSync(`/run/tombolo-${prefix}-`);
     chmodSync(this.#directory, 0o755);
     process.on('exit', () => rmSync(this.#directory, { recursive: true, force: true }));
   }
