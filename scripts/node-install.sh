@@ -113,4 +113,7 @@ fi
 
 # Last: from this moment on kubelet calls the node ready.
 replace "$conflist" "$root$cni_conf/10-tombolo.conflist" 600
-say "installed ${root:-on this node}; look at it with 'tombolo status' and 'tombolo preflight'"
+if [[ -n $root && ! -e $root$node && ! -L $root$node ]]; then
+  say "the image has no $node yet: without it neither agent nor plugin starts; --node says where it will be"
+fi
+say "installed ${root:-on this node}; look at it ${root:+there }with 'tombolo status' and 'tombolo preflight'"

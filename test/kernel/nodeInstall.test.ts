@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
 import { AgentRig } from './agentRig.ts';
 import { TestNamespaces } from './namespaces.ts';
@@ -113,6 +113,13 @@ describe('into the file tree of an image, a node', () => {
     }
     const conflist = JSON.parse(readFileSync(join(root, 'etc/cni/net.d/10-tombolo.conflist'), 'utf8'));
     assert.ok(conflist.plugins.some(({ type }: { type: string }) => type === 'tombolo'));
+  });
+
+  test('is told which Node it will need, unless that is there', () => {
+    assert.match(install().stdout, /the image has no \/opt\/node-20\/bin\/node yet/);
+    mkdirSync(join(root, dirname(NODE)), { recursive: true });
+    symlinkSync('/usr/lib/node-20/bin/node', join(root, NODE));
+    assert.doesNotMatch(install().stdout, /has no/);
   });
 
   test('is installed again over itself, and keeps its configuration', () => {
