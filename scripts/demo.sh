@@ -250,7 +250,8 @@ up() {
   shows 'both are back' soon answered_by shop 10.96.0.10 24 shop bank
 
   note 'The agent dies'
-  kill -KILL "$(cat $home/agent.pid)"
+  # Waited for as well: otherwise bash says so itself, in between.
+  { kill -KILL "$(<$home/agent.pid)" && wait "$(<$home/agent.pid)"; } 2>/dev/null || true
   shows 'it is gone' sh -c "! curl -s --max-time 1 --unix-socket $home/run/agent.sock http://agent/v1/status"
   shows 'services go on without it' answered_by shop 10.96.0.10 24 shop bank
   start_agent
