@@ -1,4 +1,8 @@
 import { createServer, type Server } from 'node:http';
+import { type Family, familyOf, parseIP } from '../address/ip.ts';
+import { candidatesOf } from '../datapath/endpointCandidates.ts';
+import type { ProtocolName } from '../datapath/maps/endpoint.ts';
+import { clusterIPsOf } from '../datapath/serviceObjects.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { ServiceInput } from './serviceFeed.ts';
@@ -8,18 +12,31 @@ export interface LocalHealth {
   readonly port: number;
   readonly namespace: string;
   readonly name: string;
-  readonly localEndpoints: number;
+  /** Of each family that the service has. */
+  readonly localEndpoints: ReadonlyMap<Family, number>;
 }
 
 /** The health of a service on this node; none where nobody may ask for it. */
-function localHealthOf({ service, slices }: ServiceInput, nodeName: string): LocalHealth | undefined {
+function localHealthOf({ key, service, slices }: ServiceInput, nodeName: string): LocalHealth | undefined {
   const port = service?.spec.healthCheckNodePort;
   if (!service || !port || service.spec.externalTrafficPolicy !== 'Local') return undefined;
-  const ready = slices
-    .flatMap(({ endpoints }) => endpoints ?? [])
-    .filter(({ nodeName: node, conditions }) => node === nodeName && (conditions?.ready ?? true));
+  const node = { name: nodeName, addresses: [], announcedClusterIPs: [] };
+  const ready = (family: Family) =>
+    (service.spec.ports ?? []).flatMap((one) => {
+      const protocol = (one.protocol ?? 'TCP') as ProtocolName;
+      const input = { key, service, port: one, protocol, family, addresses: [], slices, node, problems: [] };
+      return candidatesOf(input).flatMap(({ ready, local, address }) => (ready && local ? [address] : []));
+    });
+  const families = clusterIPsOf(service).map((text) => familyOf(parseIP(text)));
+  const localEndpoints = new Map(families.map((family) => [family, new Set(ready(family)).size]));
   const { namespace = 'default', name } = service.metadata;
-  return { port, namespace, name, localEndpoints: new Set(ready.map(({ addresses }) => addresses[0])).size };
+  return { port, namespace, name, localEndpoints };
+}
+
+/** As kube-proxy does, which has one of these for each family: who asks by a family that the service has not, hears of the other. */
+function endpointsFor(address: string | undefined, { localEndpoints }: LocalHealth): number {
+  const asked = address === undefined || /^::ffff:/.test(address) || !address.includes(':') ? 4 : 6;
+  return localEndpoints.get(asked) ?? localEndpoints.values().next().value ?? 0;
 }
 
 /** Answers on each `healthCheckNodePort`, in the words of kube-proxy: 200 with a local endpoint, 503 without. */
@@ -51,9 +68,10 @@ export class HealthCheckNodePorts {
   }
 
   #open(port: number): void {
-    const server = createServer((_request, response) => {
+    const server = createServer(({ socket }, response) => {
       const health = [...this.#healths.values()].find((one) => one.port === port);
-      const { namespace = '', name = '', localEndpoints = 0 } = health ?? {};
+      const { namespace = '', name = '' } = health ?? {};
+      const localEndpoints = health === undefined ? 0 : endpointsFor(socket.localAddress, health);
       const body = { service: { namespace, name }, localEndpoints, serviceProxyHealthy: true };
       response
         .writeHead(localEndpoints > 0 ? 200 : 503, { 'content-type': 'application/json' })
