@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseRouterConfig } from '../config/file.ts';
 import type { SpeakerStatus } from './status.ts';
-import { SpeakerThread } from './thread.ts';
+import { SpeakerThread, type ThreadOptions } from './thread.ts';
 
 /** Of this process alone, and none that the kernel gives out. */
 const PORT = 20_000 + (process.pid % 10_000);
@@ -18,8 +18,9 @@ listen: ["127.1.0.${us}:${PORT}"]
 neighbours: [{address: "127.1.0.${them}:${PORT}", asn: ${65000 + them}, sourceAddress: 127.1.0.${us}, connectRetryTime: 1}]
 `);
 
-function start(us: number, them: number): Promise<SpeakerThread> {
+function start(us: number, them: number, more: Partial<ThreadOptions> = {}): Promise<SpeakerThread> {
   return SpeakerThread.start({
+    ...more,
     config: config(us, them),
     state: undefined,
     logLevel: 'error',
@@ -63,3 +64,43 @@ test('an address that is taken is an error of the start', LIMITED, async () => {
     await a.stop('restart');
   }
 });
+
+/** What a thread begins with that is not as it should be. */
+const entry = (code: string) => new URL(`data:text/javascript,${encodeURIComponent(code)}`);
+const STARTED =
+  "import { parentPort } from 'node:worker_threads'; parentPort.postMessage({ type: 'started' });";
+
+test('a thread that ends before it has said anything is an error of the start', LIMITED, async () => {
+  await assert.rejects(
+    start(5, 6, { entry: entry('process.exit(3)') }),
+    /the speaker's thread has ended with 3/,
+  );
+});
+
+test('a thread that has failed to start is ended, whatever would keep it', LIMITED, async () => {
+  const failed = STARTED.replace("'started'", "'failed', error: 'no memory'");
+  const opened = () => process.getActiveResourcesInfo().filter((name) => name === 'MessagePort').length;
+  const before = opened();
+  await assert.rejects(start(5, 6, { entry: entry(`${failed} setInterval(() => {}, 1000);`) }), /no memory/);
+  for (let tries = 0; opened() > before; tries++) {
+    assert.ok(tries < 600, 'the thread is still there after a minute');
+    await sleep(100);
+  }
+});
+
+for (const [how, code] of [
+  ['keeps something open', 'setInterval(() => {}, 1000);'],
+  ['never comes back', 'for (;;);'],
+]) {
+  test(
+    `a thread that ${how} when it is to stop is ended, and nobody waits for its answers`,
+    LIMITED,
+    async () => {
+      const thread = await start(5, 6, { entry: entry(`${STARTED} ${code}`), stopTime: 200 });
+      const asked = thread.ask('GET', '/v1/bgp/neighbors');
+      await thread.stop('restart');
+      assert.equal((await asked).status, 503);
+      assert.equal((await thread.ask('GET', '/v1/bgp/neighbors')).status, 503);
+    },
+  );
+}

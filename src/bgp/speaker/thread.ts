@@ -15,6 +15,10 @@ export interface ThreadOptions {
   report?(event: SpeakerEvent): void;
   /** The speaker could not take a configuration, or its thread is dead. */
   failed(error: Error): void;
+  /** The file that the thread begins with. @default this program */
+  readonly entry?: string | URL;
+  /** How long it may take to stop, in ms. @default 5 s */
+  readonly stopTime?: number;
 }
 
 /** A thread that has not ended by then, in ms, is ended: sessions take a second at most to say that they go. */
@@ -27,12 +31,14 @@ export class SpeakerThread {
   /** Resolves when the thread is no more, however that came to be. */
   readonly ended: Promise<void>;
   readonly #worker: Worker;
+  readonly #stopTime: number;
   readonly #asked = new Map<number, (answer: Answer) => void>();
   #nextId = 1;
   #gone = false;
 
-  private constructor(worker: Worker) {
+  private constructor(worker: Worker, stopTime: number) {
     this.#worker = worker;
+    this.#stopTime = stopTime;
     this.ended = new Promise((resolve) => {
       worker.once('exit', () => {
         this.#dead();
@@ -41,25 +47,33 @@ export class SpeakerThread {
     });
   }
 
-  /** @throws {Error} If the speaker cannot start: its address is taken, the kernel refuses it a socket. */
+  /** @throws {Error} If the speaker cannot start: its address is taken, the kernel refuses it a socket. Then there is no thread. */
   static async start(options: ThreadOptions): Promise<SpeakerThread> {
-    const { config, state, logLevel } = options;
+    const { config, state, logLevel, entry = threadEntry, stopTime = STOP_TIME } = options;
     const workerData: ThreadData = { tombolo: 'bgp', config, state, logLevel };
-    const worker = new Worker(threadEntry, { workerData, trackUnmanagedFds: false });
-    const thread = new SpeakerThread(worker);
-    await new Promise<void>((resolve, reject) => {
-      let started = false;
-      const fail = (error: Error) => (started ? options.failed(error) : reject(error));
+    const worker = new Worker(entry, { workerData, trackUnmanagedFds: false });
+    const thread = new SpeakerThread(worker, stopTime);
+    const started = new Promise<void>((resolve, reject) => {
+      let hasStarted = false;
+      const fail = (error: Error) => (hasStarted ? options.failed(error) : reject(error));
       worker.on('message', (message: FromThread) => {
         if (message.type === 'started') {
-          started = true;
+          hasStarted = true;
           resolve();
         } else if (message.type === 'failed') fail(new Error(message.error));
         else thread.#receive(message, options);
       });
       worker.on('error', fail);
+      worker.once('exit', (code) => reject(new Error(`the speaker's thread has ended with ${code}`)));
     });
-    return thread;
+    try {
+      await started;
+      return thread;
+    } catch (error) {
+      // Whatever it has opened before it failed would keep it, and this process.
+      await worker.terminate();
+      throw error;
+    }
   }
 
   configure(config: RouterConfig): void {
@@ -79,7 +93,7 @@ export class SpeakerThread {
   /** Resolves when the thread has ended. */
   async stop(how: 'restart' | 'shutdown', text = ''): Promise<void> {
     this.#tell({ type: 'stop', how, text });
-    const limit = setTimeout(() => void this.#worker.terminate(), STOP_TIME);
+    const limit = setTimeout(() => void this.#worker.terminate(), this.#stopTime);
     await this.ended;
     clearTimeout(limit);
   }
