@@ -33,6 +33,11 @@ export function agentMetrics({
       'Addresses that nodeIP says and no device of the node has.',
       node.missing.length,
     ),
+    gauge(
+      'node_problems',
+      'What configuration or store say of the node that is not so: see tombolo status.',
+      node.missing.length + cluster.problems().length,
+    ),
     gauge('services', 'Services in the store.', services),
     gauge('endpoint_slices', 'Endpoint slices in the store.', slices),
     gauge('endpoints', 'Pods attached to this node.', records.list().records.length),

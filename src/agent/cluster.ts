@@ -11,6 +11,7 @@ import { claimSupply } from './claimSupply.ts';
 import type { AgentConfig } from './config.ts';
 import type { NodeFacts } from './detect.ts';
 import type { HealthCheckNodePorts } from './healthCheckNodePorts.ts';
+import { NameClash } from './nameClash.ts';
 import { keepRegistered } from './nodeRegistration.ts';
 import type { Overlay } from './overlay.ts';
 import { assignSegments } from './segmentAssignment.ts';
@@ -41,6 +42,8 @@ export interface Cluster {
   readonly bindings: Bindings;
   readonly supply: Supply;
   readonly events: EventRecorder;
+  /** What the store says of this node that cannot be. */
+  problems(): readonly string[];
   /** Brings claims, journal and the routes of this node's blocks together now. */
   reconcile(): Promise<void>;
   /** To be called when addresses have come or gone. */
@@ -107,6 +110,10 @@ export function joinCluster(parts: ClusterParts): Cluster {
     },
   });
   const register = keepRegistered(store, node, log);
+  const clash = new NameClash(node, log);
+  const own = { fields: { 'metadata.name': node.name } };
+  store.follow('Node', (change) => clash.onNode(change), own);
+  store.follow('NodeNetwork', (change) => clash.onNetwork(change), own);
   store.follow('IPPool', (change) => bindings.onPool(change));
   bgp.onWithdrawn(() => {
     status.now();
@@ -126,6 +133,7 @@ export function joinCluster(parts: ClusterParts): Cluster {
       failed: (pod, error) => tellFailure(events, pod, error),
     },
     events,
+    problems: () => clash.problems(),
     reconcile() {
       bgp.changed();
       return claims.reconcile();

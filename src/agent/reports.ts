@@ -8,7 +8,7 @@ import type { PoolUse } from '../operator/poolUse.ts';
 export interface StatusReport {
   readonly node: string;
   readonly nodeIPs: readonly string[];
-  /** What the configuration says of the node that is not so. */
+  /** What configuration or store say of the node that is not so. */
   readonly problems: readonly string[];
   readonly uplink: string | undefined;
   readonly version: string;

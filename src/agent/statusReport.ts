@@ -34,7 +34,7 @@ export function statusReport(parts: StatusParts): StatusReport {
   return {
     node: node.name,
     nodeIPs: node.ips.map(formatIP),
-    problems: node.missing.map(missingAddress),
+    problems: [...node.missing.map(missingAddress), ...cluster.problems()],
     uplink: uplinkNames(node),
     version,
     commit,
