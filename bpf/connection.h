@@ -4,6 +4,7 @@
 
 #include <linux/in.h>
 #include <linux/types.h>
+#include <bpf/bpf_endian.h>
 #include <stdbool.h>
 
 #include "config.h"
@@ -17,11 +18,20 @@
 /* Seconds a UDP flow has to last to count as one that goes on: what is over before is a question and its answer. */
 #define CONVERSATION_SECONDS 2
 
-/* Where a connection is in its life: FLOW_NEW and so on, and the flags of both FINs. */
+/* Where a connection is in its life: FLOW_NEW and so on, and the flags of both FINs. In a table it begins at a whole word. */
 struct stage {
 	__u8 state;
 	__u8 flags;
 };
+
+/* Adds a flag to a half in its table, by one instruction: the FINs of both sides may come at once, by two CPUs, and neither
+ * must be lost. */
+static __always_inline void add_flag(__u8 *state, __u8 flag)
+{
+	const struct stage *known = (void *)state;
+	if (!(known->flags & flag))
+		__sync_fetch_and_add((__u32 *)state, bpf_htonl((__u32)flag << 16)); /* the second byte, whatever the byte order */
+}
 
 static __always_inline bool opens_connection(const struct packet *packet)
 {
@@ -55,13 +65,21 @@ static __always_inline bool may_change(const struct packet *packet, __u8 directi
 	       (packet->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST) || state == FLOW_RESET);
 }
 
-/* The stage after such a packet. `tcp_flags` are 0 without TCP; `age` is that of the state, in seconds. */
+/* The flag of a FIN in this direction; 0: there is none. A RST ends more than that. */
+static __always_inline __u8 fin_flag(__u8 direction, __u8 tcp_flags)
+{
+	if (!(tcp_flags & TCP_FIN) || tcp_flags & TCP_RST)
+		return 0;
+	return direction == FLOW_FORWARD ? FLOW_CLIENT_FIN : FLOW_SERVER_FIN;
+}
+
+/* The stage after such a packet, whose FIN is noted already. `tcp_flags` are 0 without TCP; `age` is that of the state, in
+ * seconds. */
 static __always_inline struct stage next_stage(struct stage stage, __u8 direction, __u8 tcp_flags, __s32 age)
 {
 	if (tcp_flags & TCP_RST) {
 		stage.state = FLOW_RESET;
 	} else if (tcp_flags & TCP_FIN) {
-		stage.flags |= direction == FLOW_FORWARD ? FLOW_CLIENT_FIN : FLOW_SERVER_FIN;
 		if (stage.state == FLOW_OPEN && stage.flags & FLOW_CLIENT_FIN && stage.flags & FLOW_SERVER_FIN) {
 			stage.state = FLOW_CLOSING;
 			if (direction == FLOW_FORWARD)

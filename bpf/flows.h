@@ -86,26 +86,32 @@ SUBPROGRAM int delete_flow(const struct flow_key *key GIVEN, const struct flow *
 	return 0;
 }
 
-static __always_inline void enter_stage(struct flow *flow, struct stage stage, __u32 now)
-{
-	flow->state = stage.state;
-	flow->flags = stage.flags;
-	flow->since = now;
-}
-
-/* Called for the few packets that may change the state. Both halves change together. */
+/* Called for the few packets that may change the state. Both halves change together: the forward half last, which is the one
+ * asked. So of two FINs at once one finds the other there. */
 SUBPROGRAM int change_state(struct flow_key *key GIVEN, struct flow *flow GIVEN, __u32 tcp_flags)
 {
-	__u32 now = now_seconds();
-	struct stage before = { .state = flow->state, .flags = flow->flags };
-	struct stage after = next_stage(before, key->direction, tcp_flags, now - flow->since);
-	if (after.state == before.state && after.flags == before.flags)
-		return 0;
-	enter_stage(flow, after, now);
 	struct flow_key other_key = other_half(key, flow);
 	struct flow *other = find_flow(&other_key);
-	if (other)
-		enter_stage(other, after, now);
+	if (!other)
+		other = flow; /* it is alone, and about to be collected */
+	struct flow *forward = key->direction == FLOW_FORWARD ? flow : other;
+	struct flow *reply = key->direction == FLOW_FORWARD ? other : flow;
+	__u8 fin = fin_flag(key->direction, tcp_flags);
+	if (fin) {
+		add_flag(&reply->state, fin);
+		add_flag(&forward->state, fin);
+	}
+	__u32 now = now_seconds();
+	struct stage before = { .state = flow->state, .flags = forward->flags };
+	struct stage after = next_stage(before, key->direction, tcp_flags, now - flow->since);
+	if (after.flags & FLOW_LINGERS) {
+		add_flag(&reply->state, FLOW_LINGERS);
+		add_flag(&forward->state, FLOW_LINGERS);
+	}
+	if (after.state == before.state)
+		return 0;
+	reply->state = forward->state = after.state;
+	reply->since = forward->since = now;
 	return 0;
 }
 

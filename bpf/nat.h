@@ -99,25 +99,32 @@ SUBPROGRAM int delete_nat(const struct nat_key *key GIVEN, const struct nat *nat
 	return 0;
 }
 
-/* Called for the few packets that may change the state; both halves change together. */
+/* Called for the few packets that may change the state; both halves change together, as those of a flow do. */
 SUBPROGRAM int change_nat_state(const struct nat_key *key GIVEN, struct nat *nat GIVEN, __u32 tcp_flags)
 {
 	struct nat_key other_key = other_nat_half(key, nat);
 	struct nat *other = find_nat(&other_key);
-	__u32 now = now_seconds();
-	bool reply = nat->flags & NAT_REPLY;
-	struct stage stage = { nat->state, nat->flags };
-	stage = next_stage(stage, reply ? FLOW_REPLY : FLOW_FORWARD, tcp_flags, now - nat->since);
-	if (stage.state == nat->state && stage.flags == nat->flags)
-		return 0;
-	nat->state = stage.state;
-	nat->flags = stage.flags;
-	nat->since = now;
-	if (other) {
-		other->state = stage.state;
-		other->flags = stage.flags ^ NAT_REPLY;
-		other->since = now;
+	if (!other)
+		other = nat;
+	__u8 direction = nat->flags & NAT_REPLY ? FLOW_REPLY : FLOW_FORWARD;
+	struct nat *forward = direction == FLOW_FORWARD ? nat : other;
+	struct nat *reply = direction == FLOW_FORWARD ? other : nat;
+	__u8 fin = fin_flag(direction, tcp_flags);
+	if (fin) {
+		add_flag(&reply->state, fin);
+		add_flag(&forward->state, fin);
 	}
+	__u32 now = now_seconds();
+	struct stage before = { .state = nat->state, .flags = forward->flags };
+	struct stage after = next_stage(before, direction, tcp_flags, now - nat->since);
+	if (after.flags & FLOW_LINGERS) {
+		add_flag(&reply->state, FLOW_LINGERS);
+		add_flag(&forward->state, FLOW_LINGERS);
+	}
+	if (after.state == before.state)
+		return 0;
+	reply->state = forward->state = after.state;
+	reply->since = forward->since = now;
 	return 0;
 }
 
