@@ -230,6 +230,7 @@ SUBPROGRAM int enter_flow(struct __sk_buff *skb, struct new_flow *new GIVEN)
 	new->flow.client_port = reply_key.destination_port;
 	if (bpf_map_update_elem(&tb_flows, &new->key, &new->flow, BPF_ANY)) {
 		bpf_map_delete_elem(&tb_flows, &reply_key);
+		new->flow.client_port = new->key.source_port;
 		return FLOW_TABLE_FULL;
 	}
 	return taken;

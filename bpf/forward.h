@@ -68,7 +68,8 @@ static __always_inline int enter(struct __sk_buff *skb, const struct packet *pac
 {
 	int how = enter_flow(skb, new);
 	bool direct = new->flow.flags & FLOW_DIRECT;
-	if ((how == FLOW_TABLE_FULL || how == FLOW_SHARE_FULL) && direct) {
+	/* Not where a translated flow has the tuple: each would get the other's packets. */
+	if ((how == FLOW_TABLE_FULL || how == FLOW_SHARE_FULL) && direct && !is_taken(new)) {
 		count(REASON_direct_untracked);
 		return PASS;
 	}

@@ -1,7 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Flow, FlowKey } from '../../src/datapath/maps/flows.ts';
-import { age, answer, ask, asked, CLIENT, datapath, now, pod, SERVICE, send, sent } from './bpfFlowScene.ts';
+import {
+  age,
+  answer,
+  ask,
+  asked,
+  BACKENDS,
+  CLIENT,
+  datapath,
+  now,
+  pod,
+  SERVICE,
+  send,
+  sent,
+  web,
+} from './bpfFlowScene.ts';
 import { Datapath, endpointOf } from './bpfRig.ts';
 import { at, TestPod } from './bpfTestPod.ts';
 import { TestNamespaces } from './namespaces.ts';
@@ -98,12 +112,10 @@ describe('the table of flows', () => {
       assert.equal(small.flows().length, 4, 'the half that found room was taken out again');
       other.becomes('tb_eth0_egress', to(1), translated(1));
       other.becomes('tb_eth0_egress', to(2), translated(2));
-      other.passes('tb_eth0_egress', {
-        source: CLIENT,
-        destination: '10.1.0.7',
-        transport: tcp({ from: 9, to: 8080 }),
-      });
+      other.passes('tb_eth0_egress', translated(9));
       assert.equal(small.metrics().direct_untracked, 1);
+      // Straight to the backend with the tuple of a translated flow: both would get the other's packets.
+      other.drops('tb_eth0_egress', translated(1), 'flow_table_full');
     } finally {
       small.close();
     }
@@ -115,6 +127,13 @@ describe('the table of flows', () => {
     datapath.maps.tb_clients.set(client, { flows: 1, full: 1 });
     assert.equal(sent({ ...asked, transport: tcp({ from: 1, to: 80 }) }).port, 8080, 'what it has goes on');
     pod.drops('tb_eth0_egress', { ...asked, transport: tcp({ from: 2, to: 80 }) }, 'flow_share_full');
+    const [backend = 0] = datapath
+      .flows()
+      .filter(([{ direction }]) => direction === 'forward')
+      .map(([, { backend: number }]) => web.backends.indexOf(number));
+    const straight = { source: CLIENT, destination: BACKENDS[backend] ?? '' };
+    pod.drops('tb_eth0_egress', { ...straight, transport: tcp({ from: 1, to: 8080 }) }, 'flow_share_full');
+    pod.passes('tb_eth0_egress', { ...straight, transport: tcp({ from: 2, to: 8080 }) });
     assert.equal(sent({ ...asked, source: '10.1.0.3', transport: tcp({ from: 2, to: 80 }) }).port, 8080);
     datapath.maps.tb_clients.set(client, { flows: 1, full: 0 });
     assert.equal(send('S', 2).port, 8080);
