@@ -23,6 +23,8 @@
 #define SOURCE_PORT_FIRST 16384
 #define SOURCE_PORT_COUNT 49152
 
+#define EEXIST 17
+
 static __always_inline struct flow_key flow_key_of(const struct packet *packet, __u8 direction)
 {
 	return (struct flow_key){
@@ -163,6 +165,28 @@ static __always_inline bool is_reply_of(const struct flow *reply, const struct f
 	       reply->client_port == key->source_port;
 }
 
+/* Enters the reply half. FLOW_NO_PORT: another flow has the tuple. */
+static __always_inline int enter_reply_half(const struct new_flow *new, const struct flow_key *reply_key,
+					    const struct flow *reply)
+{
+	long failed = bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST);
+	if (!failed)
+		return FLOW_ENTERED;
+	if (failed != -EEXIST)
+		return FLOW_TABLE_FULL;
+	struct flow *taken = find_flow(reply_key);
+	if (taken && is_reply_of(taken, &new->key)) {
+		/* A half without its other, or that of another packet of this flow, which another CPU sees to. */
+		*taken = *reply;
+		return FLOW_ENTERED;
+	}
+	if (taken && !flow_expired(reply_key, taken, reply->seen))
+		return FLOW_NO_PORT;
+	if (taken)
+		delete_flow(reply_key, taken); /* not yet collected */
+	return bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST) ? FLOW_NO_PORT : FLOW_ENTERED;
+}
+
 /* Takes the reply tuple, or another one by changing the source port: two flows of one client, to two frontends
  * of a backend or to a frontend and straight to the backend, may have the same tuple once translated, and the
  * backend would take them for one connection. The reply half is what makes a tuple taken, so it comes first. */
@@ -170,22 +194,11 @@ static __always_inline int take_reply_tuple(struct __sk_buff *skb, const struct 
 					    struct flow_key *reply_key, struct flow *reply)
 {
 	for (int try = 0; try < SOURCE_PORT_TRIES; try++) {
-		if (!taken_by_socket(skb, new, reply_key)) {
-			if (!bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST))
-				return reply_key->destination_port == new->key.source_port
-					       ? FLOW_ENTERED
-					       : FLOW_ENTERED_ON_OTHER_PORT;
-			struct flow *taken = find_flow(reply_key);
-			if (!taken) /* so it was not that the tuple is taken */
-				return FLOW_TABLE_FULL;
-			if (is_reply_of(taken, &new->key) || flow_expired(reply_key, taken, reply->seen)) {
-				/* A half without its other, or a flow not yet collected. */
-				delete_flow(reply_key, taken);
-				continue;
-			}
-		}
-		if (new->key.protocol == IPPROTO_SCTP)
-			return FLOW_NO_PORT;
+		int how = taken_by_socket(skb, new, reply_key) ? FLOW_NO_PORT : enter_reply_half(new, reply_key, reply);
+		if (how == FLOW_ENTERED && reply_key->destination_port != new->key.source_port)
+			return FLOW_ENTERED_ON_OTHER_PORT;
+		if (how != FLOW_NO_PORT || new->key.protocol == IPPROTO_SCTP)
+			return how;
 		__u32 port = SOURCE_PORT_FIRST + bpf_get_prandom_u32() % SOURCE_PORT_COUNT;
 		reply_key->destination_port = bpf_htons(port);
 	}
