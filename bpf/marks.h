@@ -1,5 +1,5 @@
 /* This file contains which addresses a table has anything about at all: tb_flows about destinations (services) and sources
- * (backends), tb_nat about destinations. Packets of all others need not be looked up there. The buckets of such a table are 4 MiB
+ * (backends), tb_nat about destinations, tb_sock_peers about backends. Packets of all others need not be looked up there. The buckets of such a table are 4 MiB
  * that no cache holds, and a look-up that finds nothing costs as much as one that does; marks are a few bytes that are
  * always at hand. */
 #pragma once
@@ -10,6 +10,9 @@
 
 #include "address.h"
 #include "maps/marks.h"
+
+/* In place of a direction: of a backend that a socket knows by its service. */
+#define MARK_OF_PEER 2
 
 /* Runs of a collector until what it marks is complete: programs of an earlier load, which mark nothing here, are replaced one after
  * the other, and may be entering their last during the first run. */

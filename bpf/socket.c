@@ -1,6 +1,8 @@
 /* This file contains the programs at the socket hooks of a cgroup, where a service is given a backend before there is
  * any packet: a connection costs nothing afterwards. */
+#include "maps/flows.h"
 #include "maps/sock_peers.h"
+#include "marks.h"
 #include "sock_service.h"
 #include "sockets.h"
 
@@ -116,17 +118,39 @@ static __always_inline bool known_otherwise(const struct sock_peer_key *service,
 	return known && (known->port != service->port || !address_equal(&known->address, &service->address));
 }
 
+/* Whether the socket has sent to the backend by its own address, by the record of the packet programs. */
+static __always_inline bool known_straight(struct bpf_sock_addr *context, const struct caller *caller,
+					   const struct backend *backend)
+{
+	struct bpf_sock *socket = context->sk;
+	if (!socket || !socket->src_port)
+		return false; /* it has sent nothing yet */
+	struct flow_key key = {
+		.source = caller->client.address,
+		.destination = backend->address,
+		.source_port = bpf_htons(socket->src_port),
+		.destination_port = backend->port,
+		.protocol = IPPROTO_UDP,
+		.direction = FLOW_FORWARD,
+	};
+	struct flow *flow = bpf_map_lookup_elem(&tb_flows, &key);
+	return flow && flow->flags & FLOW_DIRECT;
+}
+
 /* Chooses a backend and remembers it in both directions. Returns what was remembered for the service: no backend, where
  * only the packet programs can tell replies apart (they change the source port). */
-static __always_inline int choose_peer(const struct sock_peer_key *service, const struct endpoint *destination,
-				       const struct caller *caller, struct sock_peer *peer)
+static __always_inline int choose_peer(struct bpf_sock_addr *context, const struct sock_peer_key *service,
+				       const struct endpoint *destination, const struct caller *caller,
+				       struct sock_peer *peer)
 {
 	__u32 number = choose_backend(destination, &caller->client);
 	struct backend *backend = find_backend(number);
 	if (!backend)
 		return refuse_socket(REASON_socket_no_backend);
 	struct sock_peer_key key = peer_key(service->cookie, &backend->address, backend->port, PEER_OF_BACKEND);
-	if (!(caller->netns_flags & NETNS_PACKET && known_otherwise(service, &key))) {
+	bool by_packets = caller->netns_flags & NETNS_PACKET &&
+			  (known_otherwise(service, &key) || known_straight(context, caller, backend));
+	if (!by_packets) {
 		struct sock_peer reverse = { .address = service->address, .port = service->port, .backend = number };
 		*peer = (struct sock_peer){ .address = backend->address, .port = backend->port, .backend = number };
 		bpf_map_update_elem(&tb_sock_peers, &key, &reverse, BPF_ANY);
@@ -143,6 +167,22 @@ static __always_inline bool still_serves(const struct sock_peer *peer)
 	       address_equal(&backend->address, &peer->address);
 }
 
+/* The socket sends straight to what it may have for a service's backend: from now on packet programs see to that service, so
+ * that each of the two answers for itself. */
+static __always_inline void leave_to_packets(struct bpf_sock_addr *context, const struct endpoint *backend)
+{
+	struct caller caller = {};
+	struct sock_peer none = {};
+	struct sock_peer_key key =
+		peer_key(bpf_get_socket_cookie(context), &backend->address, backend->port, PEER_OF_BACKEND);
+	struct sock_peer *known = bpf_map_lookup_elem(&tb_sock_peers, &key);
+	if (!known || !identify(context, address_is_ipv4(&backend->address), &caller) || !(caller.netns_flags & NETNS_PACKET))
+		return;
+	struct sock_peer_key service = peer_key(key.cookie, &known->address, known->port, PEER_OF_SERVICE);
+	bpf_map_update_elem(&tb_sock_peers, &service, &none, BPF_ANY);
+	bpf_map_delete_elem(&tb_sock_peers, &key);
+}
+
 /* The socket keeps its backend for as long as that lives: what a client asks in several messages should reach one
  * server. */
 static __always_inline int send_to(struct bpf_sock_addr *context, bool ipv6)
@@ -152,8 +192,11 @@ static __always_inline int send_to(struct bpf_sock_addr *context, bool ipv6)
 	int kind = classify(context, &destination, &caller);
 	if (kind == IS_NO_SUCH_PORT)
 		return refuse_socket(REASON_socket_no_such_port);
-	if (kind == IS_NO_SERVICE)
+	if (kind == IS_NO_SERVICE) {
+		if (destination.protocol == IPPROTO_UDP && may_be_known(flow_marks(), &destination.address, MARK_OF_PEER))
+			leave_to_packets(context, &destination);
 		return ALLOW;
+	}
 	struct sock_peer_key key =
 		peer_key(bpf_get_socket_cookie(context), &destination.address, destination.port, PEER_OF_SERVICE);
 	struct sock_peer *known = bpf_map_lookup_elem(&tb_sock_peers, &key);
@@ -161,12 +204,14 @@ static __always_inline int send_to(struct bpf_sock_addr *context, bool ipv6)
 	if (known && (known->backend == 0 || still_serves(known))) {
 		peer = *known;
 	} else {
-		int verdict = choose_peer(&key, &destination, &caller, &peer);
+		int verdict = choose_peer(context, &key, &destination, &caller, &peer);
 		if (verdict != CONTINUE)
 			return verdict;
 	}
-	if (peer.backend)
+	if (peer.backend) {
+		mark_address(flow_marks(), &peer.address, MARK_OF_PEER);
 		set_endpoint(context, ipv6, &peer.address, peer.port);
+	}
 	return ALLOW;
 }
 

@@ -182,6 +182,28 @@ export const datagrams: Scene = (stage, party, over) => {
   });
 };
 
+/** Where only sockets are translated there is nothing to tell such answers apart by. */
+export const serviceAndBackend: Scene = (stage, party, over) => {
+  for (const straightFirst of [true, false]) {
+    test(`one UDP socket is answered by a service and by its backend, each for itself, ${straightFirst ? 'the backend' : 'the service'} first ${over}`, async () => {
+      const { client, datapath } = stage();
+      const { service, server } = party();
+      const socket = await client.process.call('openUdp', service, 53, { localPort: nextPort++ });
+      const [byService, straight] = [
+        [service, 53],
+        [server, 5353],
+      ] as const;
+      const turn = straightFirst ? [straight, byService] : [byService, straight];
+      for (const [address, port] of [...turn, ...turn, ...turn]) {
+        const { peerAddress, peerPort } = await ask(client, socket, address, port, 10);
+        assert.deepEqual([peerAddress, peerPort], [address, port]);
+      }
+      assert.equal(datapath.metrics().source_port_changed, 1);
+      await client.process.call('close', socket);
+    });
+  }
+};
+
 export const selfAccess: Scene = (stage, party, over) => {
   test(`the pod reaches itself, and sees its own address ${over}`, async () => {
     const { client } = stage();

@@ -16,6 +16,7 @@ import {
   refusals,
   type Stage,
   selfAccess,
+  serviceAndBackend,
 } from './bpfPodScenarios.ts';
 import { allowLookUps } from './bpfTestPod.ts';
 
@@ -49,7 +50,7 @@ function scenarios(kind: Kind, mode: Mode): void {
     const party = () => partyOf(family, stage().client, stage().server);
     const scenes = [connections, datagrams, selfAccess, refusals, departures];
     if (mode === 'packet') scenes.push(onePortTwice);
-    if (mode !== 'socket') scenes.push(offload);
+    if (mode !== 'socket') scenes.push(offload, serviceAndBackend);
     for (const scene of scenes) scene(stage, party, `over IPv${family}`);
     if (kind === 'veth pair' || mode === 'socket') continue;
     for (const lookUps of [true, false]) {
