@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, beforeEach, describe, test } from 'node:test';
 import { FLOW_FLAGS } from '../../src/datapath/maps/flows.ts';
+import { NAT_FLAGS } from '../../src/datapath/maps/nat.ts';
 import { NODE_FLAGS } from '../../src/datapath/maps/node.ts';
 import {
   age,
@@ -23,6 +24,9 @@ import {
 } from './bpfNatScene.ts';
 import { VERDICTS } from './bpfTestPod.ts';
 import { fragmentsOf, frame, type Transport, tcp, udp, describe as words } from './packets.ts';
+
+/** The source port of a frame. */
+const portOf = (data: Buffer) => data.readUInt16BE(data.readUInt16BE(12) === 0x0800 ? 34 : 54);
 
 before(() => load());
 beforeEach(() => stand());
@@ -238,6 +242,36 @@ for (const { family, node: own, pod, far, client, router, range } of CASTS) {
         { ...asks, transport: unreachable(family, got) },
         { ...asksHidden, transport: unreachable(family, sent) },
       );
+    });
+
+    test('may have every port of the node towards one server; who comes later gets what is over, and other servers are others', () => {
+      const ports = 200;
+      stand(ports);
+      const ask = (from: number, flags = 'S', destination: string = client) =>
+        run(
+          'tb_uplink_out',
+          frame({ ...OUT, ...asks, destination, transport: tcp({ from, to: 443, flags }) }),
+        );
+      // The last free ones are found by luck, as the kernel repeats a SYN.
+      for (let from = 1; from <= ports; from++)
+        for (let tries = 0; ask(from).verdict === VERDICTS.drop && tries < 100; tries++);
+      const given = flows().filter(([, { flags }]) => flags & NAT_FLAGS.reply);
+      assert.equal(new Set(given.map(([key]) => key.destination_port)).size, ports);
+      drops('tb_uplink_out', { ...asks, transport: tcp({ from: 5000, to: 443 }) }, 'nat_no_port');
+      assert.equal(ask(5000, 'S', router).verdict, VERDICTS.next, 'another server');
+      assert.equal(ask(7).verdict, VERDICTS.next, 'what has a port keeps it');
+      for (let from = 1; from <= ports / 4; from++) ask(from, 'R.');
+      age(2);
+      assert.equal(ask(5000).verdict, VERDICTS.next, 'a port of a connection that is over');
+      const answer = run(
+        'tb_uplink_in',
+        frame({
+          ...IN,
+          ...answersHidden,
+          transport: tcp({ from: 443, to: portOf(ask(60, '.').data), flags: '.' }),
+        }),
+      );
+      assert.equal(answer.data.readUInt16BE(family === 4 ? 36 : 56), 60, 'the others have theirs still');
     });
 
     test('leaves an error about nothing that is known as it is', () => {
