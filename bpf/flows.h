@@ -135,6 +135,7 @@ struct new_flow {
 #define FLOW_TABLE_FULL 2
 #define FLOW_NO_PORT 3
 #define FLOW_SHARE_FULL 4
+#define FLOW_TRY_AGAIN 5 /* of a single try only */
 
 /* Whether some flow has the reply tuple that a new one would like to have. */
 SUBPROGRAM bool is_taken(const struct new_flow *new GIVEN)
@@ -187,20 +188,32 @@ static __always_inline int enter_reply_half(const struct new_flow *new, const st
 	return bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST) ? FLOW_NO_PORT : FLOW_ENTERED;
 }
 
+/* Takes the reply tuple, or says why it cannot. Where another might be free, that is in `reply_key` then. */
+SUBPROGRAM int try_reply_tuple(struct __sk_buff *skb, const struct new_flow *new GIVEN, struct flow_key *reply_key GIVEN,
+			       const struct flow *reply GIVEN)
+{
+	int how = taken_by_socket(skb, new, reply_key) ? FLOW_NO_PORT : enter_reply_half(new, reply_key, reply);
+	if (how == FLOW_ENTERED && reply_key->destination_port != new->key.source_port)
+		return FLOW_ENTERED_ON_OTHER_PORT;
+	if (how != FLOW_NO_PORT || new->key.protocol == IPPROTO_SCTP)
+		return how;
+	__u32 port = SOURCE_PORT_FIRST + bpf_get_prandom_u32() % SOURCE_PORT_COUNT;
+	reply_key->destination_port = bpf_htons(port);
+	return FLOW_TRY_AGAIN;
+}
+
 /* Takes the reply tuple, or another one by changing the source port: two flows of one client, to two frontends
  * of a backend or to a frontend and straight to the backend, may have the same tuple once translated, and the
- * backend would take them for one connection. The reply half is what makes a tuple taken, so it comes first. */
+ * backend would take them for one connection. The reply half is what makes a tuple taken, so it comes first.
+ * Each try is a function: in a loop of several ways to its end the compiler has one of them run on into its beginning, which
+ * verifiers before Linux 6.7 refuse as a loop without end. */
 static __always_inline int take_reply_tuple(struct __sk_buff *skb, const struct new_flow *new,
 					    struct flow_key *reply_key, struct flow *reply)
 {
 	for (int try = 0; try < SOURCE_PORT_TRIES; try++) {
-		int how = taken_by_socket(skb, new, reply_key) ? FLOW_NO_PORT : enter_reply_half(new, reply_key, reply);
-		if (how == FLOW_ENTERED && reply_key->destination_port != new->key.source_port)
-			return FLOW_ENTERED_ON_OTHER_PORT;
-		if (how != FLOW_NO_PORT || new->key.protocol == IPPROTO_SCTP)
-			return how;
-		__u32 port = SOURCE_PORT_FIRST + bpf_get_prandom_u32() % SOURCE_PORT_COUNT;
-		reply_key->destination_port = bpf_htons(port);
+		int taken = try_reply_tuple(skb, new, reply_key, reply);
+		if (taken != FLOW_TRY_AGAIN)
+			return taken;
 	}
 	return FLOW_NO_PORT;
 }
