@@ -3,8 +3,10 @@
 #pragma once
 
 #include <linux/bpf.h>
+#include <linux/ip.h>
 #include <bpf/bpf_helpers.h>
 
+#include "bounds.h"
 #include "clock.h"
 #include "config.h"
 #include "maps/flows.h"
@@ -70,7 +72,7 @@ SUBPROGRAM int hold_fragment(struct __sk_buff *skb, const struct packet *packet 
 	if (!draft)
 		return drop(REASON_fragments_full);
 	__u32 length = skb->len - packet->l3;
-	if (length == 0 || length > HELD_BYTES)
+	if (!WITHIN(length, sizeof(struct iphdr), HELD_BYTES))
 		return drop(REASON_fragment_too_long);
 	if (bpf_skb_load_bytes(skb, packet->l3, draft->bytes, length))
 		return drop(REASON_malformed);
@@ -94,7 +96,7 @@ SUBPROGRAM int become_held(struct __sk_buff *skb, __u32 l3, const struct held_ke
 		return -1;
 	__u32 length = held->length;
 	bool stale = now_seconds() - held->seen >= tb_config.fragment_seconds;
-	if (length == 0 || length > HELD_BYTES)
+	if (!WITHIN(length, sizeof(struct iphdr), HELD_BYTES))
 		return 1;
 	if (!stale && (bpf_skb_change_tail(skb, l3 + length, 0) || bpf_skb_store_bytes(skb, l3, held->bytes, length, 0)))
 		stale = true;

@@ -9,6 +9,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "bounds.h"
 #include "packet.h"
 #include "subprogram.h"
 #include "verdict.h"
@@ -199,7 +200,7 @@ SUBPROGRAM int become_icmp_error(struct __sk_buff *skb, const struct packet *ref
 		quoted = most;
 	/* The quote ends on a word, so that the checksum can be taken in words. */
 	quoted &= 0x7c;
-	if (quoted < sizeof(struct iphdr) || quoted > QUOTE_MOST ||
+	if (!WITHIN(quoted, sizeof(struct iphdr), QUOTE_MOST) ||
 	    bpf_skb_load_bytes(skb, refused->l3, error.quote, quoted))
 		return drop(reason);
 	set_icmp_kind(&error, refused);
