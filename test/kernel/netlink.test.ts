@@ -21,6 +21,7 @@ import { addRoute, deleteRoute, listRoutes, lookUpRoute, replaceRoute } from '..
 import { type Netlink, openNetlink } from '../../src/netlink/socket.ts';
 import { addVeth } from '../../src/netlink/veth.ts';
 import { addVxlan } from '../../src/netlink/vxlan.ts';
+import { KERNEL } from './kernel.ts';
 import { type TestNamespace, TestNamespaces } from './namespaces.ts';
 
 const namespaces = new TestNamespaces('netlink');
@@ -111,7 +112,7 @@ test('bridges take ports, and a dump can be restricted to them or to a kind', ()
   nl.close();
 });
 
-test('macvlan and VXLAN devices are made as asked; a kind this kernel lacks is refused by name', () => {
+test('macvlan and VXLAN devices are made as asked', () => {
   const { left, right, nl, index } = pair('kinds');
   const namespace = openNamespace(right.path);
   addMacvlan(nl, { name: 'child', parent: index, mode: 'bridge', namespace });
@@ -134,12 +135,35 @@ test('macvlan and VXLAN devices are made as asked; a kind this kernel lacks is r
     [vni7.linkinfo.info_data.id, vni7.linkinfo.info_data.remote, vni7.linkinfo.info_data.learning],
     [7, '10.9.0.2', false],
   );
-  assert.throws(() => addIpvlan(nl, { name: 'sub', parent: index, mode: 'l2' }), {
-    code: 'EOPNOTSUPP',
-    message: 'Cannot add ipvlan link sub: EOPNOTSUPP (Unknown device type)',
-  });
   nl.close();
 });
+
+if (KERNEL.ipvlan) {
+  test('ipvlan devices are made as asked', () => {
+    const { left, right, nl, index } = pair('ipvlan');
+    const namespace = openNamespace(right.path);
+    addIpvlan(nl, { name: 'sub', parent: index, mode: 'l2', namespace });
+    closeSync(namespace);
+    addIpvlan(nl, { name: 'apart', parent: index, mode: 'l2', isolation: 'private' });
+    const data = [right.ip('-d link show sub')[0], left.ip('-d link show apart')[0]].map(
+      ({ linkinfo }) => linkinfo.info_data,
+    );
+    assert.deepEqual(
+      data.map(({ mode }) => mode),
+      ['l2', 'l2'],
+    );
+    nl.close();
+  });
+} else {
+  test('a kind of device that this kernel lacks, ipvlan, is refused by name', () => {
+    const { nl, index } = pair('noipvlan');
+    assert.throws(() => addIpvlan(nl, { name: 'sub', parent: index, mode: 'l2' }), {
+      code: 'EOPNOTSUPP',
+      message: 'Cannot add ipvlan link sub: EOPNOTSUPP (Unknown device type)',
+    });
+    nl.close();
+  });
+}
 
 test('the kernel explains a refusal and names the attribute', () => {
   const node = namespaces.create('refusal');
