@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages Tombolo is built or tested with, where they are missing.
-# usage: install-dependencies.sh build|test|bench|demo|kubernetes ...
+# usage: install-dependencies.sh build|test|bench|demo|kubernetes|machine ...
 set -euo pipefail
 
 build=(clang llvm libbpf-dev libelf-dev linux-libc-dev gcc libc6-dev bpftool iproute2 git)
@@ -9,6 +9,7 @@ test=(python3 tcpdump containerd podman runc busybox-static ethtool nftables ipt
   containernetworking-plugins frr bird2 gobgpd tshark bgpdump)
 bench=(wrk nginx-light iperf3 containernetworking-plugins iptables)
 kubernetes=(containerd runc busybox-static)
+machine=(qemu-system-x86 kmod cpio busybox-static)
 
 wanted=()
 for group in "$@"; do
@@ -18,6 +19,7 @@ for group in "$@"; do
     test) wanted+=("${build[@]}" "${demo[@]}" "${test[@]}") ;;
     bench) wanted+=("${build[@]}" "${test[@]}" "${bench[@]}") ;;
     kubernetes) wanted+=("${build[@]}" "${kubernetes[@]}") ;;
+    machine) wanted+=("${machine[@]}") ;;
     *) echo "install-dependencies.sh: there is no group '$group'" >&2; exit 2 ;;
   esac
 done
