@@ -19,7 +19,7 @@ int tb_eth0_ingress(struct __sk_buff *skb)
 	if (is_icmp_error(&packet))
 		return translate_error_to_client(skb, &packet);
 	int verdict = reply(skb, &packet);
-	return verdict == CONTINUE ? without_flow(skb, &packet) : verdict;
+	return verdict == CONTINUE ? PASS : verdict;
 }
 
 char _license[] SEC("license") = "GPL";

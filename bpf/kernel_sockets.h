@@ -13,6 +13,8 @@
 #include "packet.h"
 #include "subprogram.h"
 
+#define SOCK_STREAM 1 /* of the kernel's enum sock_type */
+
 /* The ends of a packet as socket look-ups want them. Returns the size, which tells them the family. */
 static __always_inline __u32 fill_tuple(struct bpf_sock_tuple *tuple, const struct address *source, __be16 source_port,
 					const struct address *destination, __be16 destination_port)
@@ -57,13 +59,14 @@ SUBPROGRAM bool has_udp_socket(struct __sk_buff *skb, const struct flow_key *key
 	return true;
 }
 
+/* Not by a raw socket, which is the record of nothing. */
 static __always_inline bool sent_by_tcp_socket(struct __sk_buff *skb)
 {
 	struct bpf_sock *socket = skb->sk;
 	if (!socket)
 		return false;
 	socket = bpf_sk_fullsock(socket);
-	return socket && socket->protocol == IPPROTO_TCP;
+	return socket && socket->protocol == IPPROTO_TCP && socket->type == SOCK_STREAM;
 }
 
 /* Whether the packet's socket has this backend from the socket programs. */

@@ -19,11 +19,7 @@ int tb_lo(struct __sk_buff *skb)
 	if (is_icmp_error(&packet))
 		return translate_error_to_client(skb, &packet);
 	int verdict = reply(skb, &packet);
-	if (verdict != CONTINUE)
-		return verdict;
-	if (without_flow(skb, &packet) != PASS)
-		return TC_ACT_SHOT;
-	return forward(skb, &packet);
+	return verdict == CONTINUE ? forward(skb, &packet) : verdict;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -12,7 +12,6 @@
 	REASON(flow_table_full, DROP, "A new flow found no room in tb_flows.") \
 	REASON(no_source_port, DROP, "Another flow has the tuple and no free source port was found for this one.") \
 	REASON(sctp_port, DROP, "SCTP needs another port, and its checksum cannot be mended: target port and port must be equal.") \
-	REASON(reply_without_flow, DROP, "A TCP reply of a backend belongs to no flow, and the pod has no such connection.") \
 	REASON(rewrite_failed, DROP, "The kernel refused to rewrite the packet.") \
 	REASON(no_route, DROP, "The pod has no route to the backend.") \
 	REASON(fragments_full, DROP, "Too many fragments of one packet came before its first.") \

@@ -7,7 +7,6 @@
 
 #include "flows.h"
 #include "icmp.h"
-#include "kernel_sockets.h"
 #include "maps/backends.h"
 #include "packet.h"
 #include "rewrite.h"
@@ -51,23 +50,4 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 	bool looks_up = has_ports(packet->protocol) && may_be_known(flow_marks(), &packet->source, FLOW_REPLY);
 	struct flow *flow = looks_up ? find_flow(&key) : NULL;
 	return flow ? send_reply(skb, packet, &key, flow) : CONTINUE;
-}
-
-/* A reply whose flow has gone must not reach the client: it knows no such connection and would answer with a RST,
- * which ends one that the next packet of the client could have taken up again. What opens a connection is no reply. Nor
- * does a RST do harm to one that is not open yet: to a client that has given up straight to the backend it is owed, or the server
- * would wait for a minute, and the next who has the same port for it. What belongs to a connection straight to the backend
- * has a socket. PASS: the packet is no such reply. */
-SUBPROGRAM int without_flow(struct __sk_buff *skb, const struct packet *packet GIVEN)
-{
-	if (packet->protocol != IPPROTO_TCP || packet->tcp_flags & TCP_SYN)
-		return PASS;
-	/* The address alone first: its place in the table is at hand, those of all the ports of a client never are. */
-	if (!is_backend_address(&packet->source))
-		return PASS;
-	struct endpoint source = source_of(packet);
-	struct flow_key key = flow_key_of(packet, FLOW_REPLY);
-	if (!bpf_map_lookup_elem(&tb_endpoints, &source) || has_connection(skb, &key))
-		return PASS;
-	return drop(REASON_reply_without_flow);
 }

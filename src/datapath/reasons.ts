@@ -37,11 +37,6 @@ export const REASONS = [
       'SCTP needs another port, and its checksum cannot be mended: target port and port must be equal.',
   },
   {
-    name: 'reply_without_flow',
-    kind: 'drop',
-    sentence: 'A TCP reply of a backend belongs to no flow, and the pod has no such connection.',
-  },
-  {
     name: 'rewrite_failed',
     kind: 'drop',
     sentence: 'The kernel refused to rewrite the packet.',
