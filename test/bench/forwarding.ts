@@ -13,7 +13,7 @@ import { Machine } from './machine.ts';
 import { inTurns } from './ratio.ts';
 import { report } from './report.ts';
 import { type Sample, type Samples, sampleCells } from './sample.ts';
-import { measure, SERVER_PORT } from './servicesLoad.ts';
+import { type Kind, measureInSlices, SERVER_PORT } from './servicesLoad.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 7);
 const COMMAND = 'make bench-forwarding';
@@ -33,30 +33,23 @@ function throughput({ client, address }: Way): Sample {
   return { rate, perCpuSecond: rate / ((clientShare + serverShare) / 100) };
 }
 
-async function one(way: Way, what: Measure): Promise<Sample> {
-  if (what === 'throughput') return throughput(way);
-  const { client, server, address } = way;
-  return measure({
-    client,
-    server,
-    address,
-    port: SERVER_PORT,
-    kind: what,
-    portRange: what === 'long' ? 0 : 1,
-  });
+function measureAllBy(kind: Kind, ways: ReadonlyMap<string, Way>, machine: Machine): Promise<Samples> {
+  const portRange = kind === 'long' ? 0 : 1;
+  const loads = [...ways].map(
+    ([name, way]) => [name, { ...way, port: SERVER_PORT, kind, portRange }] as const,
+  );
+  return measureInSlices(new Map(loads), ROUNDS, machine);
 }
 
 async function measureAll(ways: ReadonlyMap<string, Way>, machine: Machine): Promise<Results> {
-  const samples = (what: Measure) =>
-    inTurns(
-      [...ways].map(([name, way]) => ({ name, run: () => one(way, what) })),
+  return {
+    throughput: await inTurns(
+      [...ways].map(([name, way]) => ({ name, run: () => throughput(way) })),
       ROUNDS,
       machine,
-    );
-  return {
-    throughput: await samples('throughput'),
-    long: await samples('long'),
-    short: await samples('short'),
+    ),
+    long: await measureAllBy('long', ways, machine),
+    short: await measureAllBy('short', ways, machine),
   };
 }
 

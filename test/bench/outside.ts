@@ -3,10 +3,9 @@ import { TestNamespaces } from '../kernel/namespaces.ts';
 import { workplace } from './forwardingWorlds.ts';
 import { Machine } from './machine.ts';
 import { FRONTENDS, iptablesOutside, type OutsideWay, PLACES, TomboloOutside } from './outsideWorlds.ts';
-import { inTurns } from './ratio.ts';
 import { report } from './report.ts';
 import { type Samples, sampleCells } from './sample.ts';
-import { type Kind, measure } from './servicesLoad.ts';
+import { type Kind, measureInSlices } from './servicesLoad.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
 const MANY = 1_000;
@@ -16,11 +15,10 @@ const KINDS = ['long', 'short'] as const satisfies readonly Kind[];
 const BASE = `iptables, services: ${MANY}`;
 
 function compare(ways: ReadonlyMap<string, OutsideWay>, kind: Kind, machine: Machine): Promise<Samples> {
-  const contenders = [...ways].map(([name, way]) => ({
-    name,
-    run: () => measure({ ...way, kind, portRange: KINDS.indexOf(kind) }),
-  }));
-  return inTurns(contenders, ROUNDS, machine);
+  const loads = [...ways].map(
+    ([name, way]) => [name, { ...way, kind, portRange: KINDS.indexOf(kind) }] as const,
+  );
+  return measureInSlices(new Map(loads), ROUNDS, machine);
 }
 
 const namespaces = new TestNamespaces('outsidebench');

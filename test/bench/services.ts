@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TestNamespaces } from '../kernel/namespaces.ts';
 import { Machine } from './machine.ts';
-import { inTurns } from './ratio.ts';
 import { report } from './report.ts';
 import { type Samples, sampleCells } from './sample.ts';
 import { iptablesPair, plainNicPair, plainPair } from './servicesIptables.ts';
-import { type Kind, type Load, measure, SERVER_PORT } from './servicesLoad.ts';
+import { type Kind, type Load, measureInSlices, SERVER_PORT } from './servicesLoad.ts';
 import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
 import { ServiceNodes } from './servicesNodes.ts';
 
@@ -54,11 +53,7 @@ function casesOf(name: string, pair: Pair, ways: readonly Way[], cgroup?: string
 
 async function measureAll(cases: readonly Case[], rounds: number, machine: Machine): Promise<Results> {
   const samples = (kind: Kind) =>
-    inTurns(
-      cases.map(({ name, load }) => ({ name, run: () => measure(load(kind)) })),
-      rounds,
-      machine,
-    );
+    measureInSlices(new Map(cases.map(({ name, load }) => [name, load(kind)])), rounds, machine);
   return { long: await samples('long'), short: await samples('short') };
 }
 
