@@ -15,7 +15,6 @@ import { messageOf } from '../../errors.ts';
 import { definitionOf, InvalidObject, type Kind, type ObjectOf, parseObject } from '../kinds/registry.ts';
 import { isRecord } from '../schema.ts';
 import type { Key } from '../store.ts';
-import { parsePlain } from './plainYaml.ts';
 
 /** `DIR/<Kind>/[<namespace>/]<name>.yaml` */
 export function pathOf(directory: string, kind: Kind, { namespace, name }: Key): string {
@@ -58,8 +57,6 @@ function parseFile(bytes: Buffer, path: string, kind: Kind): ObjectOf<Kind> {
 }
 
 function onlyDocument(text: string, path: string): unknown {
-  const plain = parsePlain(text);
-  if (plain !== undefined) return plain;
   // What stands before the first separator and after the last one is often nothing, or comments.
   const values = valuesOf(text, path).filter((value) => value !== null);
   if (values.length === 1) return values[0];
