@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PROTOCOLS } from '../../src/datapath/maps/endpoint.ts';
 import { type Pod, PodNetwork } from './bpfNetwork.ts';
 import { Datapath } from './bpfRig.ts';
 import { at } from './bpfTestPod.ts';
@@ -198,7 +199,12 @@ export const serviceAndBackend: Scene = (stage, party, over) => {
         const { peerAddress, peerPort } = await ask(client, socket, address, port, 10);
         assert.deepEqual([peerAddress, peerPort], [address, port]);
       }
-      assert.equal(datapath.metrics().source_port_changed, 1);
+      // Those of UDP: the last segments of an earlier test's connections may have come since.
+      const changed = datapath
+        .flows()
+        .filter(([key]) => key.protocol === PROTOCOLS.UDP && key.direction === 'forward')
+        .map(([key, flow]) => flow.client_port !== key.source_port);
+      assert.deepEqual(changed.sort(), [false, true], 'one of the two has another port');
       await client.process.call('close', socket);
     });
   }
