@@ -70,8 +70,8 @@ const HEADER = [
 ];
 const METHOD =
   'iperf3 sends over one TCP connection, and wrk (one thread, 8 connections) asks nginx (one worker, an answer from memory), ' +
-  'client and server pinned to a core each, for a second at a time, all ways in turns within each of ' +
-  `${ROUNDS} rounds. Long: a connection serves all requests; short: a connection for each. The ratio per CPU second sets them against the CPU time of both ends, with what the kernel does for them.`;
+  'client and server pinned to a core each, all ways in turns within each of ' +
+  `${ROUNDS} rounds: iperf3 for a second, wrk ten times for a tenth of one. Long: a connection serves all requests; short: a connection for each. The ratio per CPU second sets them against the CPU time of both ends, with what the kernel does for them.`;
 
 const namespaces = new TestNamespaces('forwardbench');
 const directory = workplace();

@@ -54,7 +54,7 @@ try {
     command: 'make bench-outside',
     method:
       'wrk (one thread, 8 connections) on a host behind a leaf asks nginx (one worker, an answer from memory) on a pod, by way of the first of two ' +
-      'nodes; the backend is there or on the other node. Client and server are pinned to a core each, for a second at a time, all who serve in turns within each of ' +
+      'nodes; the backend is there or on the other node. Client and server are pinned to a core each, for a tenth of a second at a time, all who serve in turns, ten times within each of ' +
       `${ROUNDS} rounds. Long: a connection serves all requests; short: a connection for each. The ratio per CPU second sets requests against the CPU time of both ends, ` +
       'with what the kernel does for them. The peer is kube-proxy’s iptables chains with connection tracking and policy Cluster, the services that are asked in the middle of the ' +
       'others, and pods on plain veth pairs.',

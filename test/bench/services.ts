@@ -11,7 +11,7 @@ import { type Kind, type Load, measureInSlices, SERVER_PORT } from './servicesLo
 import { idleServices, type Pair, ServiceNode } from './servicesNode.ts';
 import { ServiceNodes } from './servicesNodes.ts';
 
-const ROUNDS = Number(process.argv[2] ?? 11);
+const ROUNDS = Number(process.argv[2] ?? 7);
 const FLAT_ROUNDS = Number(process.argv[3] ?? 7);
 /** All by default. */
 const SECTIONS = (process.argv[4] ?? 'node,nodes,sizes').split(',');
@@ -77,7 +77,7 @@ function besideIptables(results: Results): string[][] {
 
 const METHOD =
   'wrk (one thread, 8 connections, pinned to one core) asks nginx (one worker, an answer from memory, pinned to the other) ' +
-  `for a second at a time, everything in turns within each of ${ROUNDS} rounds. Long: a connection serves all requests; ` +
+  `for a tenth of a second at a time, all in turns, ten times within each of ${ROUNDS} rounds. Long: a connection serves all requests; ` +
   'short: `Connection: close`, with no TIME-WAIT kept. The ratio per CPU second is that of requests to the CPU time of wrk and ' +
   'nginx, with what the kernel does for them: unlike rates it hardly depends on who else is at work on the machine.';
 
