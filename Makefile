@@ -68,7 +68,7 @@ test-kernel: build
 
 # On the kernel that Debian 12 comes with, in a virtual machine. Without KVM that takes twenty times as long, so these are
 # the tests of what depends on the kernel most; test/runner/run.ts runs others in the same way.
-OLD_KERNEL_TESTS = $(patsubst %,test/kernel/%.test.ts,ebpf netlink attachNic attachVeth bpfBudget)
+OLD_KERNEL_TESTS = $(patsubst %,test/kernel/%.test.ts,ebpf netlink attachNic attachVeth bpfBudget bpfTranslation bpfTuples)
 test-kernel-6.1: build
 	@echo "make: kernel tests on Debian 12's kernel"
 	@scripts/on-kernel.sh linux-image-amd64 $(RUN_TESTS) --slots 1 $(OLD_KERNEL_TESTS)

@@ -170,7 +170,8 @@ static __always_inline bool is_reply_of(const struct flow *reply, const struct f
 static __always_inline int enter_reply_half(const struct new_flow *new, const struct flow_key *reply_key,
 					    const struct flow *reply)
 {
-	long failed = bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST);
+	/* Before Linux 6.4 the upper half of what a map's own function returns is not its sign. */
+	int failed = bpf_map_update_elem(&tb_flows, reply_key, reply, BPF_NOEXIST);
 	if (!failed)
 		return FLOW_ENTERED;
 	if (failed != -EEXIST)
